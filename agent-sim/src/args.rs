@@ -41,6 +41,9 @@ pub struct Args {
     /// The duration of a teardown in milliseconds
     #[arg(long, env = "SCUTTLE_SIM_TEARDOWN_MS", default_value = "200..2000", value_parser = parse_range, value_name = "FROM..TO")]
     pub teardown_ms: RangeInclusive<u64>,
+    /// The maximum number of teardowns of different deckies that a host runs at the same time
+    #[arg(long, env = "SCUTTLE_SIM_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub concurrency: u8,
     /// The delay in milliseconds after which a removed decky is deployed again [default: never]
     #[arg(long, env = "SCUTTLE_SIM_REDEPLOY_MS", value_parser = parse_range, value_name = "FROM..TO")]
     pub redeploy_ms: Option<RangeInclusive<u64>>,
@@ -157,6 +160,7 @@ mod tests {
             ["--fail-rate", "NaN"],
             ["--host-prefix", "a.b"],
             ["--hosts", "0"],
+            ["--concurrency", "0"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }

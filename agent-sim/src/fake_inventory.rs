@@ -56,5 +56,6 @@ pub(crate) fn build_shard(rng: SeededRng, host: &HostId, decky: &DeckyId) -> Rep
             number & 0xff
         )),
         labels: Labels::try_from(labels).unwrap_or_default(),
+        deployment: None,
     }
 }

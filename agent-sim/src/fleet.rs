@@ -62,6 +62,7 @@ pub fn build_agents(args: &Args) -> Result<Vec<Arc<SimulatedAgent>>> {
             let behavior = AgentBehavior {
                 rng,
                 heartbeat_ms: args.heartbeat_ms,
+                concurrency: args.concurrency,
                 offline_rate: args.offline_rate,
                 duplicate_rate: args.duplicate_rate,
                 start_delay_ms: rng.draw("phase", &[id.as_str()], 0) % spread,

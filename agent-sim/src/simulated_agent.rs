@@ -38,6 +38,8 @@ pub struct AgentBehavior {
     pub rng: SeededRng,
     /// The heartbeat interval in milliseconds.
     pub heartbeat_ms: u32,
+    /// The maximum number of teardowns that the agent runs at the same time.
+    pub concurrency: u8,
     /// The share of hosts that disconnect from time to time, from 0 to 1.
     pub offline_rate: f64,
     /// The share of messages that are sent twice, from 0 to 1.
@@ -123,6 +125,7 @@ impl SimulatedAgent {
                 version: Text::from(concat!("sim-", env!("CARGO_PKG_VERSION"))),
                 interval_ms: self.behavior.heartbeat_ms,
                 seed: self.draw("jitter", boot),
+                concurrency: self.behavior.concurrency.into(),
             };
             let parts = AgentParts {
                 settings,

@@ -40,14 +40,21 @@ struct State {
     #[serde(default)]
     due: BTreeMap<DeckyId, Timestamp>,
     teardowns: u64,
-    latest: Option<LatestTeardown>,
+    /// The teardowns that have not ended, and the one in `latest_ended`. A restarted agent resumes
+    /// them.
+    #[serde(default)]
+    unfinished: BTreeMap<OperationId, UnfinishedTeardown>,
+    /// The operation whose teardown ended last. A crash can prevent the agent from learning of this
+    /// end, but not of an earlier one.
+    #[serde(default)]
+    latest_ended: Option<OperationId>,
 }
 
-/// The latest teardown. A restarted agent resumes it if a crash interrupted it.
+/// The targets of a teardown, and its number among all teardowns on the host.
 #[derive(Debug, Serialize, Deserialize)]
-struct LatestTeardown {
-    operation_id: OperationId,
+struct UnfinishedTeardown {
     targets: Vec<DeckyId>,
+    count: u64,
 }
 
 /// Why a file of a simulated host cannot be read or written.
@@ -132,8 +139,8 @@ impl SimulatedHost {
         self.state.deckies.contains(decky)
     }
 
-    /// Starts a teardown of `decky`, or of all deckies if `decky` is `None`. If the latest teardown
-    /// has the same operation id, a crash interrupted it, and it is resumed.
+    /// Starts a teardown of `decky`, or of all deckies if `decky` is `None`. If an unfinished
+    /// teardown has the same operation id, a crash interrupted it, and it is resumed.
     ///
     /// # Errors
     /// If a file of the host cannot be written.
@@ -143,16 +150,13 @@ impl SimulatedHost {
         decky: Option<&DeckyId>,
     ) -> Result<StartedTeardown, SimulatedHostError> {
         let state = &mut self.state;
-        if let Some(latest) = state
-            .latest
-            .as_ref()
-            .filter(|latest| latest.operation_id == operation_id)
-        {
+        if let Some(unfinished) = state.unfinished.get(&operation_id) {
             let started = StartedTeardown {
-                targets: latest.targets.clone(),
-                count: state.teardowns,
+                targets: unfinished.targets.clone(),
+                count: unfinished.count,
                 resumed: true,
             };
+            state.latest_ended.take_if(|ended| *ended == operation_id);
             self.log([Action::Started {
                 operation_id,
                 resumed: true,
@@ -165,10 +169,11 @@ impl SimulatedHost {
         };
         state.teardowns += 1;
         let count = state.teardowns;
-        state.latest = Some(LatestTeardown {
-            operation_id,
+        let unfinished = UnfinishedTeardown {
             targets: targets.clone(),
-        });
+            count,
+        };
+        state.unfinished.insert(operation_id, unfinished);
         self.log([Action::Started {
             operation_id,
             resumed: false,
@@ -181,7 +186,21 @@ impl SimulatedHost {
         })
     }
 
-    /// Decides at random whether the removal of a decky fails. It fails at most once per
+    /// Notes that a teardown has ended.
+    ///
+    /// # Errors
+    /// If the host's file cannot be written.
+    pub fn end_teardown(&mut self, operation_id: OperationId) -> Result<(), SimulatedHostError> {
+        let state = &mut self.state;
+        if let Some(earlier) = state.latest_ended.replace(operation_id)
+            && earlier != operation_id
+        {
+            state.unfinished.remove(&earlier);
+        }
+        self.save()
+    }
+
+    /// Decides at random whether the removal of a decky fails, which happens at most once per
     /// deployment.
     ///
     /// # Errors
@@ -344,7 +363,7 @@ mod tests {
         let open =
             || SimulatedHost::open(Some(directory.path()), &host, SeededRng(1), 3).expect("opened");
         let mut simulated = open();
-        let first = simulated.inventory()[0].clone();
+        let first = simulated.inventory().shards[0].clone();
         let operation = scuttle_schemas::OperationId(uuid::Uuid::now_v7());
         let started = simulated.start_teardown(operation, None).expect("started");
         assert_eq!((started.targets.len(), started.resumed), (3, false));
@@ -361,7 +380,7 @@ mod tests {
         );
 
         let mut simulated = open();
-        assert_eq!(simulated.inventory().len(), 2);
+        assert_eq!(simulated.inventory().shards.len(), 2);
         assert!(
             !simulated
                 .draw_failure(operation, &first.decky_id, 1.0)
@@ -403,5 +422,37 @@ mod tests {
         let error = SimulatedHost::open(Some(directory.path()), &host, SeededRng(1), 3)
             .expect_err("damaged");
         assert!(error.to_string().contains("world.json"), "{error}");
+    }
+
+    #[test]
+    fn every_teardown_that_a_crash_interrupted_is_resumed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let host = "sim-0001".parse().expect("valid");
+        let open =
+            || SimulatedHost::open(Some(directory.path()), &host, SeededRng(1), 3).expect("opened");
+        let deckies: Vec<_> = (open().inventory().shards.iter())
+            .map(|shard| shard.decky_id.clone())
+            .collect();
+        let operations: Vec<_> = (1..=3)
+            .map(|number| scuttle_schemas::OperationId(uuid::Uuid::from_u128(number)))
+            .collect();
+        let start = |simulated: &mut SimulatedHost, index: usize| {
+            let started = simulated.start_teardown(operations[index], Some(&deckies[index]));
+            let started = started.expect("started");
+            assert_eq!(started.targets, [deckies[index].clone()]);
+            (started.count, started.resumed)
+        };
+        let mut simulated = open();
+        for index in 0..3 {
+            assert_eq!(start(&mut simulated, index), (index as u64 + 1, false));
+        }
+        for operation in &operations[..2] {
+            simulated.end_teardown(*operation).expect("saved");
+        }
+        // The agent has seen the end of the first teardown, but perhaps not that of the second one.
+        let mut simulated = open();
+        assert_eq!(start(&mut simulated, 2), (3, true));
+        assert_eq!(start(&mut simulated, 1), (2, true));
+        assert_eq!(start(&mut simulated, 0), (4, false));
     }
 }

@@ -72,7 +72,7 @@ impl SimulatedRuntime {
     }
 
     pub fn decky_count(&self) -> usize {
-        self.simulated().inventory().len()
+        self.simulated().inventory().shards.len()
     }
 
     fn simulated(&self) -> MutexGuard<'_, SimulatedHost> {
@@ -124,6 +124,7 @@ impl SimulatedRuntime {
         report(ProgressStep::Verifying, None, total);
         wait(duration.mul_f64(0.1)).await;
         self.verify(&mut shards);
+        self.simulated().end_teardown(teardown.operation_id)?;
         Ok(TeardownReport {
             error: None,
             shards,
@@ -148,6 +149,7 @@ impl SimulatedRuntime {
                 decky_id,
                 outcome: ReportedOutcome::Absent,
                 error: None,
+                evidence: None,
             });
         }
         if simulated.draw_failure(operation_id, &decky_id, self.behavior.fail_rate)? {
@@ -156,6 +158,7 @@ impl SimulatedRuntime {
                 decky_id,
                 outcome: ReportedOutcome::Failed,
                 error: Some(error),
+                evidence: None,
             });
         }
         simulated.remove(operation_id, &decky_id, self.behavior.redeploy_ms.as_ref())?;
@@ -164,6 +167,7 @@ impl SimulatedRuntime {
             decky_id,
             outcome: ReportedOutcome::Removed,
             error: None,
+            evidence: None,
         })
     }
 

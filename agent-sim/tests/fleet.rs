@@ -152,6 +152,51 @@ async fn with_crashes_duplicates_and_lost_replies_every_command_is_executed_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn teardowns_of_different_deckies_overlap_and_a_teardown_of_the_host_runs_alone() {
+    let server = Server::start();
+    let mut controller = FakeController::start(&server).await;
+    let words = [
+        "--hosts",
+        "1",
+        "--deckies-per-host",
+        "4",
+        "--teardown-ms",
+        "1000",
+    ];
+    let fleet = Fleet::start(&server, &words).await;
+    let host = fleet.agents[0].id.clone();
+    controller
+        .wait_until("the host is registered", |received| {
+            received.inventories.contains_key(&host)
+        })
+        .await;
+    let mut deckies = Vec::new();
+    for decky in ["decky-01", "decky-02", "decky-03"] {
+        deckies.push(controller.tear_down_decky(&host, decky).await);
+    }
+    let whole_host = controller.tear_down(&host).await;
+    let after = controller.tear_down_decky(&host, "decky-01").await;
+    controller
+        .wait_until("all results are reported", |received| {
+            received.results.len() == 5
+        })
+        .await;
+    controller.inspect(|received| {
+        let started = |operation| received.results[operation].started_at;
+        let finished = |operation| received.results[operation].finished_at;
+        let last_start = deckies.iter().map(started).max();
+        let (first_end, last_end) = (
+            deckies.iter().map(finished).min(),
+            deckies.iter().map(finished).max(),
+        );
+        assert!(last_start < first_end, "{:?}", received.results);
+        assert!(last_end <= Some(started(&whole_host)));
+        assert!(finished(&whole_host) <= started(&after));
+    });
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn agents_reconnect_after_a_restart_of_the_server() {
     let mut server = Server::start();
     let mut controller = FakeController::start(&server).await;

@@ -4,6 +4,7 @@
 //! The modules, lowest layer first:
 //!
 //! - [`ledger`]: the facts that must survive a crash, on disk or in memory.
+//! - [`evidence`]: the archives of what torn-down deckies logged and changed.
 //! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`], behind a
 //!   feature, because simulators have their own runtime.
 //! - [`machine`]: all decisions. It does not access a clock, the network, a disk or randomness.
@@ -14,6 +15,9 @@
 //!
 //! The messages are defined in `scuttle-schemas`.
 
+mod clock;
+#[cfg(feature = "docker")]
+pub mod evidence;
 pub mod ledger;
 pub mod machine;
 pub mod nats;

@@ -10,18 +10,20 @@ use std::future::{Future, pending};
 use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use scuttle_schemas::agents::Heartbeat;
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{BootId, HostId, Text, Timestamp};
+use scuttle_schemas::{BootId, HostId, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::clock::wall_clock;
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::machine::{
     AgentEvent, Config, Effect, HeartbeatPage, IgnoreReason, Input, Machine, Now, Step,
@@ -48,6 +50,8 @@ pub struct Settings {
     pub interval_ms: u32,
     /// The seed of the random jitter that is applied to delays.
     pub seed: u64,
+    /// The maximum number of teardowns that run at the same time, at least 1.
+    pub concurrency: usize,
 }
 
 /// The settings of an agent, and the components that it uses.
@@ -76,8 +80,8 @@ pub enum AgentError {
     Closed,
 }
 
-/// Runs one boot of an agent until `shutdown` is cancelled. The next boot resumes a teardown that
-/// the shutdown interrupted.
+/// Runs one boot of an agent until `shutdown` is cancelled. The next boot resumes the teardowns
+/// that the shutdown interrupted.
 ///
 /// # Errors
 /// If the ledger cannot be used, the agent cannot subscribe to its commands, or the NATS client was
@@ -96,7 +100,7 @@ pub async fn run<R: Runtime, L: Ledger>(
     Ok(())
 }
 
-type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 struct Agent<R, L> {
     host: HostId,
@@ -115,8 +119,9 @@ struct Agent<R, L> {
     inventory_changes: watch::Receiver<u64>,
     progress_sender: mpsc::Sender<Progress>,
     progress: mpsc::Receiver<Progress>,
-    teardown: Pending<Input>,
-    reading: Pending<Result<Inventory, RuntimeError>>,
+    /// The running teardowns. Each yields `Input::Finished`.
+    teardowns: FuturesUnordered<BoxFuture<Input>>,
+    reading: Option<BoxFuture<Result<Inventory, RuntimeError>>>,
     /// The zero point of the machine's monotonic clock.
     started_at: Instant,
     counters: Arc<Counters>,
@@ -157,6 +162,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             version: settings.version,
             interval_ms: settings.interval_ms,
             seed: settings.seed,
+            concurrency: settings.concurrency,
         };
         let host = settings.host;
         let inbox = connection.client().new_inbox();
@@ -188,7 +194,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             },
             progress_sender,
             progress,
-            teardown: None,
+            teardowns: FuturesUnordered::new(),
             reading: None,
             started_at,
             counters,
@@ -214,7 +220,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 return message.map(Event::Reply).ok_or(AgentError::Closed);
             }
             Some(progress) = self.progress.recv() => Input::Progress(progress),
-            finished = poll_pending(&mut self.teardown) => finished,
+            Some(finished) = self.teardowns.next() => finished,
             inventory = poll_pending(&mut self.reading) => Input::InventoryRead(inventory),
             Ok(()) = self.inventory_changes.changed() => Input::InventoryChanged,
             () = tokio::time::sleep_until(deadline) => Input::Tick,
@@ -297,7 +303,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 let runtime = self.runtime.clone();
                 let operation_id = teardown.operation_id;
                 let progress = ProgressSink::new(operation_id, self.progress_sender.clone());
-                self.teardown = Some(Box::pin(async move {
+                self.teardowns.push(Box::pin(async move {
                     let report = runtime.teardown(teardown, progress).await;
                     Input::Finished {
                         operation_id,
@@ -374,7 +380,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
 }
 
 /// Waits for the future in `slot`, then empties the slot. Waits forever if the slot is empty.
-async fn poll_pending<T>(slot: &mut Pending<T>) -> T {
+async fn poll_pending<T>(slot: &mut Option<BoxFuture<T>>) -> T {
     let output = match slot {
         Some(future) => future.await,
         None => pending().await,
@@ -401,11 +407,8 @@ async fn access_ledger<L: Ledger, T: Send + 'static>(
 }
 
 fn read_clocks(started_at: Instant) -> Now {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     Now {
         monotonic_ms: started_at.elapsed().as_millis() as u64,
-        wall: Timestamp::from_millis(since_1970.as_millis() as i64),
+        wall: wall_clock(),
     }
 }

@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Scale,
     /// How operators and other agents are served while one agent floods the controller
     Flood(FloodArgs),
+    /// Teardowns on a real Docker Engine, compared with `docker compose down` and
+    /// `docker rm --force`, and the cost of an idle agent
+    Docker(DockerArgs),
     /// Send requests: the measurements start this in a separate process
     #[command(hide = true)]
     Generate,
@@ -82,6 +85,16 @@ pub(crate) struct FloodArgs {
     /// Number of connections over which the agent floods
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) connections: u8,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DockerArgs {
+    /// Seconds that a container may take to stop before it is killed, for Scuttle and for Compose
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) grace_s: u32,
+    /// Measure only the idle agent
+    #[arg(long)]
+    pub(crate) idle_only: bool,
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

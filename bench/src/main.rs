@@ -24,7 +24,7 @@ use crate::baselines::{echo, sqlite};
 use crate::environment::shared::Environment;
 use crate::load::generator;
 use crate::report::summary::Report;
-use crate::workloads::{accept, cluster, flood, partitions, peers, scale, teardown};
+use crate::workloads::{accept, cluster, docker, flood, partitions, peers, scale, teardown};
 
 fn main() -> ExitCode {
     let Args { command, options } = Args::parse();
@@ -52,6 +52,7 @@ async fn run(command: Option<Command>, options: &Options) -> Result<ExitCode> {
     let work = Box::pin(async {
         match command {
             Some(Command::Flood(arguments)) => flood::run(&arguments).await,
+            Some(Command::Docker(arguments)) => docker::run(&arguments, options).await,
             Some(Command::Sqlite {
                 url,
                 subject,

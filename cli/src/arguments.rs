@@ -7,7 +7,7 @@ use crate::commands::admin::{decommission, enroll, init, user};
 use crate::commands::operations::{cancel, retry, teardown};
 use crate::commands::shell::{completions, man};
 use crate::commands::show::{hosts, op, ops, shards};
-use crate::commands::{doctor, watch};
+use crate::commands::{doctor, evidence, watch};
 use crate::failure::Failure;
 use crate::output::format::Format;
 
@@ -51,6 +51,7 @@ enum Verb {
     Retry(retry::Retry),
     Watch(watch::Watch),
     Doctor(doctor::Doctor),
+    Evidence(evidence::Evidence),
     Init(init::Init),
     Enroll(enroll::Enroll),
     Decommission(decommission::Decommission),
@@ -73,6 +74,7 @@ impl Arguments {
             Verb::Retry(verb) => verb.run(format).await,
             Verb::Watch(verb) => verb.run(format).await,
             Verb::Doctor(verb) => verb.run(format).await,
+            Verb::Evidence(verb) => verb.run(format),
             Verb::Init(verb) => verb.run(format),
             Verb::Enroll(verb) => verb.run(format).await,
             Verb::Decommission(verb) => verb.run(format).await,
@@ -119,6 +121,7 @@ mod tests {
                 "f",
             ],
             &["retry", "--host", "worker-a", "-o", "jsonl"],
+            &["evidence", "list", "--dir", "d", "--verify"],
         ] {
             let words = ["scuttle"].iter().chain(valid);
             assert!(Arguments::try_parse_from(words).is_ok(), "{valid:?}");
@@ -143,6 +146,7 @@ mod tests {
                 "--host",
                 "worker-a",
             ],
+            &["evidence"],
             &["hosts", "-o", "yaml"],
         ] {
             let words = ["scuttle"].iter().chain(invalid);

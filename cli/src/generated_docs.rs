@@ -27,6 +27,8 @@ fn output_schemas() -> Vec<(&'static str, Schema)> {
         ("plan", schema::<json_types::DryRun>()),
         ("diagnosis", schema::<json_types::Diagnosis>()),
         ("check", schema::<json_types::Finding>()),
+        ("evidence_list", schema::<json_types::EvidenceList>()),
+        ("evidence_archive", schema::<json_types::EvidenceArchive>()),
         ("snapshot", schema::<json_types::Snapshot<'static>>()),
         ("event", schema::<json_types::Event<'static>>()),
         ("initialised", schema::<json_types::Initialised>()),
@@ -49,8 +51,8 @@ fn schema<T: JsonSchema>() -> Schema {
 
 /// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
 /// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
-/// refer to schemas in `cli/schemas/`. Any other text, such as `the same`, is shown as it is.
-const VERB_OUTPUTS: [(&str, &str, &str); 16] = [
+/// refer to schemas in `cli/schemas/`.
+const VERB_OUTPUTS: [(&str, &str, &str); 17] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
     ("retry", "teardowns", "teardown"),
@@ -61,6 +63,7 @@ const VERB_OUTPUTS: [(&str, &str, &str); 16] = [
     ("cancel", "message cancel_accepted", "the same"),
     ("watch", "snapshot", "event"),
     ("doctor", "diagnosis", "check"),
+    ("evidence list", "evidence_list", "evidence_archive"),
     ("init", "initialised", "the same"),
     ("enroll", "enrolled", "the same"),
     ("decommission", "decommissioned", "the same"),

@@ -4,10 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use scuttle_tests::cluster::docker_host::DockerHost;
+use scuttle_tests::servers::dockerd::{Daemon, IGNORES_SIGTERM, MANAGED};
 use scuttle_tests::{TestResult, wait_until};
-
-use crate::daemon::{Daemon, IGNORES_SIGTERM, MANAGED};
-use crate::docker_host::DockerHost;
 
 /// The maximum delay between an event of the Docker Engine and the change in the record. The
 /// heartbeat interval is ten times as long, so a heartbeat alone would be too slow.

@@ -2,9 +2,8 @@
 
 use scuttle_schemas::OperationId;
 use scuttle_tests::TestResult;
-
-use crate::daemon::{Daemon, IGNORES_SIGTERM, MANAGED};
-use crate::docker_host::DockerHost;
+use scuttle_tests::cluster::docker_host::DockerHost;
+use scuttle_tests::servers::dockerd::{Daemon, IGNORES_SIGTERM, MANAGED};
 
 const MANAGED_AND_RESTARTED: [&str; 4] = ["--label", "scuttle.managed=true", "--restart", "always"];
 

@@ -2,9 +2,8 @@
 //! real `docker compose`.
 
 use scuttle_tests::TestResult;
-
-use crate::daemon::Daemon;
-use crate::docker_host::{DockerHost, TRAP};
+use scuttle_tests::cluster::docker_host::{DockerHost, TRAP};
+use scuttle_tests::servers::dockerd::Daemon;
 
 const SHOP: &str = "
 services:

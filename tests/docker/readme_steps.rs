@@ -4,13 +4,12 @@
 use anyhow::Context;
 use scuttle_schemas::operations::OperationState;
 use scuttle_tests::ProvisionedServer;
+use scuttle_tests::cluster::docker_host::{TRAP, wait_for_states};
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_path;
+use scuttle_tests::servers::dockerd::Daemon;
 use scuttle_tests::{TestResult, wait_until};
 use tokio::process::Command;
-
-use crate::daemon::Daemon;
-use crate::docker_host::{TRAP, wait_for_states};
 
 /// The data directory in the command line that `scuttle enroll` prints. On a real host, only root
 /// can create it.

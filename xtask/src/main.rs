@@ -50,6 +50,7 @@ Programs
                       --planted [NAME…] checks that the simulation finds each planted bug
   bench [NAME]        Measure: accept, peers, cluster, teardown, scale, partitions or flood; without a
                       name, the first five
+  bench docker        Compare teardowns on a real dockerd with Compose. Needs root, like the Docker tests
   bench instructions  Count the instructions of the core's steps and compare them with the recorded
                       counts. --renew records the counts of this machine
 

@@ -14,6 +14,11 @@ use crate::workspace::Workspace;
 pub(crate) struct Program {
     pub(crate) package: &'static str,
     pub(crate) name: &'static str,
+    /// The further packages whose programs the program starts, besides the controller and the agent
+    /// simulator.
+    pub(crate) uses: &'static [&'static str],
+    /// The environment variables that only this program reads.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// Builds a program and the programs that it starts, and replaces this process with the program.
@@ -31,12 +36,14 @@ pub(crate) fn replace_process(
         Ok(server) => server,
         Err(failure) => return failure,
     };
-    let directory = match build(workspace, program.package) {
+    let directory = match build(workspace, program) {
         Ok(directory) => directory,
         Err(failure) => return failure,
     };
     let mut command = Command::new(directory.join(program.name));
-    command.args(arguments);
+    command
+        .args(arguments)
+        .envs(program.environment.iter().cloned());
     set_environment(&mut command, workspace, &server, &directory);
     let error = command.exec();
     run::cannot_start(&format!("run {}", program.name), &command, &error)
@@ -56,13 +63,15 @@ pub(crate) fn set_environment(
         .env("SCUTTLE_REPO", &workspace.root);
 }
 
-/// Builds the controller, the agent simulator and the programs of `package` for release. Returns
-/// the folder of the programs.
-fn build(workspace: &Workspace, package: &str) -> Result<PathBuf, Failure> {
+/// Builds the controller, the agent simulator, and the packages that `program` names for release.
+/// Returns the folder of the programs.
+fn build(workspace: &Workspace, program: &Program) -> Result<PathBuf, Failure> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--bins"]);
     cargo.args(["-p", "scuttle-controller", "-p", "scuttle-agent-sim"]);
-    cargo.args(["-p", package]);
+    for package in [program.package].iter().chain(program.uses) {
+        cargo.args(["-p", package]);
+    }
     run::run("build Scuttle", &mut cargo)?;
     Ok(workspace.target.join("release"))
 }

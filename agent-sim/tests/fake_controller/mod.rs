@@ -16,7 +16,7 @@ use scuttle_schemas::agents::{
 };
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStatus};
 use scuttle_schemas::subjects::{AgentChannel, HOSTS_ENROLL};
-use scuttle_schemas::{HostId, OperationId, Timestamp, read};
+use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp, read};
 use serde::Serialize;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -178,16 +178,34 @@ impl FakeController {
         operation_id
     }
 
-    /// Sends the command to tear down a whole host. `operation_id` identifies a new operation, or
-    /// an earlier one whose command is repeated.
+    /// Sends the command to tear down one decky as a new operation. Returns the operation's id.
+    pub(crate) async fn tear_down_decky(&self, host: &HostId, decky: &str) -> OperationId {
+        let operation_id = OperationId(Uuid::now_v7());
+        let decky = Some(decky.parse().expect("valid"));
+        self.send_teardown(host, decky, operation_id).await;
+        operation_id
+    }
+
+    /// Sends the command to tear down a whole host. `operation_id` is a new operation, or one whose
+    /// command is repeated.
     pub(crate) async fn send_command(&self, host: &HostId, operation_id: OperationId) {
+        self.send_teardown(host, None, operation_id).await;
+    }
+
+    async fn send_teardown(
+        &self,
+        host: &HostId,
+        decky_id: Option<DeckyId>,
+        operation_id: OperationId,
+    ) {
         let command = AgentCommand::Teardown(TeardownCommand {
             operation_id,
             host_uuid: host.clone(),
-            decky_id: None,
+            decky_id,
             attempt: 1,
             controller_epoch: self.epoch,
             not_after: Timestamp::from_millis(4_000_000_000_000),
+            override_protection: false,
         });
         self.send_payload(host, to_json(&command)).await;
     }
@@ -276,6 +294,7 @@ fn accept_enrollment(request: EnrollRequest) -> EnrollAccepted {
             shards: 0,
             open_operations: 0,
             enrolled_at: Timestamp::from_millis(0),
+            notes: Vec::new(),
         },
     }
 }

@@ -33,6 +33,9 @@ pub struct StartedTeardown {
     pub decky_id: Option<DeckyId>,
     /// The deadline of the operation.
     pub not_after: Timestamp,
+    /// Whether the teardown also removes protected deckies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub override_protection: bool,
     /// The trace context of the command, if it had one.
     pub traceparent: Option<String>,
     pub started_at: Timestamp,
@@ -48,6 +51,7 @@ impl StartedTeardown {
             operation_id: command.operation_id,
             decky_id: command.decky_id,
             not_after: command.not_after,
+            override_protection: command.override_protection,
             traceparent,
             started_at,
         }
@@ -70,7 +74,26 @@ pub struct FinishedTeardown {
 mod tests {
     use scuttle_schemas::OperationId;
 
-    use super::Entry;
+    use super::{Entry, StartedTeardown};
+
+    #[test]
+    fn a_started_entry_of_an_earlier_version_is_read() {
+        let text = r#"{"entry":"started","operation_id":"0197a8f1-0000-7000-8000-00000000dead","decky_id":"d","not_after":"2026-11-23T09:21:49.000Z","traceparent":null,"started_at":"2026-11-23T09:11:49.000Z"}"#;
+        let entry: Entry = serde_json::from_str(text).expect("read");
+        assert_eq!(serde_json::to_string(&entry).expect("written"), text);
+        let Entry::Started(started) = entry else {
+            panic!("{entry:?}");
+        };
+        let overriding = Entry::Started(StartedTeardown {
+            override_protection: true,
+            ..started
+        });
+        let text = serde_json::to_string(&overriding).expect("written");
+        assert_eq!(
+            serde_json::from_str::<Entry>(&text).expect("read"),
+            overriding
+        );
+    }
 
     #[test]
     fn a_cancelled_entry_keeps_its_name_on_disk() {

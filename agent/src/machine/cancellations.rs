@@ -17,12 +17,12 @@ impl Machine {
             self.results.schedule_resend(operation_id, now);
         } else if self.commands.remove_unless_started(operation_id) {
             step.emit(too_late);
-            if self.commands.running_id() == Some(operation_id) {
-                self.publish_started(now, step);
-            }
+            self.publish_started(now, operation_id, step);
         } else if self.cancelled.insert(operation_id) {
             step.writes.push(Entry::Cancelled { operation_id });
             step.emit(AgentEvent::OperationCancelled(operation_id));
+            // Other commands may have waited for the cancelled command.
+            self.start_commands(now, step);
         }
     }
 }

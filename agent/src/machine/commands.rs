@@ -74,8 +74,8 @@ impl Machine {
         step: &mut Step,
     ) {
         let id = command.operation_id;
-        if self.commands.running_id() == Some(id) {
-            self.publish_started(now, step);
+        if self.commands.is_running(id) {
+            self.publish_started(now, id, step);
         } else if self.results.contains(id) {
             self.results.schedule_resend(id, now);
         } else if self.cancelled.contains(id) {
@@ -90,24 +90,21 @@ impl Machine {
                 StartedTeardown::new(command, traceparent, now.wall),
                 step,
             );
-        } else if self.commands.waiting.len() >= MAX_QUEUED {
+        } else if self.commands.waiting_count() >= MAX_QUEUED {
             step.emit(AgentEvent::CommandIgnored(IgnoreReason::QueueFull(id)));
         } else {
-            self.commands.waiting.push_back(QueuedCommand::New {
+            self.commands.push(QueuedCommand::New {
                 command,
                 traceparent,
             });
-            self.start_next(now, step);
+            self.start_commands(now, step);
         }
     }
 
-    /// Starts the next queued command, unless a teardown is running. Commands that have expired end
-    /// as failed instead.
-    pub(super) fn start_next(&mut self, now: Now, step: &mut Step) {
-        while self.commands.running.is_none() {
-            let Some(next) = self.commands.waiting.pop_front() else {
-                return;
-            };
+    /// Starts every waiting command that may start. A command that has expired by its turn ends as
+    /// failed instead.
+    pub(super) fn start_commands(&mut self, now: Now, step: &mut Step) {
+        while let Some(next) = self.commands.take_startable() {
             match next {
                 // The operation ended at the controller long ago. The decky that has this name now
                 // may be a new one.

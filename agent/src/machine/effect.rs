@@ -26,7 +26,8 @@ impl Step {
 /// An action that the agent's loop, or a simulation, carries out for the machine.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// A call to `Runtime::teardown`. Its end is reported as `Input::Finished`.
+    /// A call of `Runtime::teardown`, whose end is reported as `Input::Finished`. Several such
+    /// calls may run at the same time.
     StartTeardown {
         teardown: Teardown,
         /// The trace context of the command.

@@ -2,7 +2,9 @@
 //!
 //! The sequence numbers of reports must follow the order in which the agent observed their
 //! contents. Reading the inventory takes time. If a result gets its sequence number during a read,
-//! the read is therefore discarded and repeated.
+//! the read is therefore discarded and repeated. If results keep arriving, the repeats end when the
+//! timeout of the first read expires, and a heartbeat without inventory is sent. A host whose
+//! teardowns end continuously therefore stays online.
 //!
 //! Soon after each result, a heartbeat with the full inventory follows, even if the controller has
 //! already accepted the same inventory. A result does not mention a decky that was deployed during
@@ -34,18 +36,20 @@ const CONNECT_SPREAD_MS: u64 = 250;
 const REPLY_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=5_000;
 /// The addition to the reply timeout for each page of the heartbeat, in milliseconds.
 const REPLY_TIMEOUT_PER_PAGE_MS: u64 = 100;
-/// The timeout for reading the inventory, in milliseconds. When it expires, a heartbeat without the
-/// inventory is sent.
+/// The timeout for reading the inventory, including repeated reads, in milliseconds. When it
+/// expires, a heartbeat without inventory is sent.
 const READ_TIMEOUT_MS: u64 = 5_000;
-/// The bounds of the delay after a heartbeat that was not accepted, in milliseconds. For some
-/// failures, the heartbeat interval replaces one of the bounds.
+/// The reasons for a heartbeat without inventory after the timeout.
+const NO_RESPONSE: &str = "the runtime does not respond";
+const RESULTS_DURING_READ: &str = "teardowns ended during every read of the inventory";
+/// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 const MAX_RETRY_DELAY_MS: u64 = 30_000;
 /// The number of consecutive heartbeats without a usable reply after which the agent considers the
 /// controller silent. The controller marks a host offline after as many missed heartbeats.
 const SILENT_AFTER: u32 = 3;
 /// An upper bound for the size of a heartbeat without its shards, in bytes.
-const FRAME_BYTES: usize = 4096;
+const FRAME_BYTES: usize = 40 * 1024;
 
 impl Machine {
     pub(super) fn schedule_first_heartbeat(&mut self, now: Now) {
@@ -75,24 +79,33 @@ impl Machine {
         match &mut self.heartbeats.reading {
             Some(reading) if !reading.timed_out && reading.deadline <= at => {
                 reading.timed_out = true;
-                let content = self.report_unreadable("the runtime does not respond", step);
+                let reason = if reading.repeated {
+                    RESULTS_DURING_READ
+                } else {
+                    NO_RESPONSE
+                };
+                let content = self.report_unreadable(reason, step);
                 self.send_heartbeat(now, content, step);
             }
             Some(reading) if reading.timed_out && self.heartbeats.due <= at => {
                 self.schedule_next_heartbeat(now);
-                let content = self.report_unreadable("the runtime does not respond", step);
+                let content = self.report_unreadable(NO_RESPONSE, step);
                 self.send_heartbeat(now, content, step);
             }
-            None if self.heartbeats.due <= at => self.start_inventory_read(now, step),
+            None if self.heartbeats.due <= at => {
+                let deadline = at.saturating_add(READ_TIMEOUT_MS);
+                self.start_inventory_read(now, deadline, false, step);
+            }
             Some(_) | None => {}
         }
     }
 
-    fn start_inventory_read(&mut self, now: Now, step: &mut Step) {
+    fn start_inventory_read(&mut self, now: Now, deadline: u64, repeated: bool, step: &mut Step) {
         self.schedule_next_heartbeat(now);
         self.heartbeats.reading = Some(InventoryReading {
             sequence: self.sequence,
-            deadline: now.monotonic_ms.saturating_add(READ_TIMEOUT_MS),
+            deadline,
+            repeated,
             timed_out: false,
         });
         step.effects.push(Effect::ReadInventory);
@@ -120,7 +133,7 @@ impl Machine {
         } else if !self.connected || self.heartbeats.in_flight.is_some() {
             // The connection was lost during the read. The next due heartbeat reads again.
         } else if reading.sequence != self.sequence {
-            self.start_inventory_read(now, step);
+            self.start_inventory_read(now, reading.deadline, true, step);
         } else {
             let content = self.choose_content(inventory, step);
             self.send_heartbeat(now, content, step);
@@ -133,9 +146,9 @@ impl Machine {
         step: &mut Step,
     ) -> HeartbeatContent {
         let inventory = match inventory {
-            Ok(inventory) if inventory.len() <= MAX_DECKIES_PER_HOST => inventory,
+            Ok(inventory) if inventory.shards.len() <= MAX_DECKIES_PER_HOST => inventory,
             Ok(inventory) => {
-                let count = inventory.len();
+                let count = inventory.shards.len();
                 let reason = format!(
                     "the host has {count} deckies, at most {MAX_DECKIES_PER_HOST} are allowed"
                 );
@@ -144,10 +157,12 @@ impl Machine {
             Err(RuntimeError(reason)) => return self.report_unreadable(&reason, step),
         };
         self.heartbeats.logged.unreadable = None;
-        if self.heartbeats.accepted.as_ref() == Some(&inventory) {
+        let Inventory { shards, notes } = inventory;
+        self.heartbeats.notes = notes;
+        if self.heartbeats.accepted.as_ref() == Some(&shards) {
             HeartbeatContent::Unchanged
         } else {
-            HeartbeatContent::Full(inventory)
+            HeartbeatContent::Full(shards)
         }
     }
 
@@ -161,8 +176,8 @@ impl Machine {
 
     fn send_heartbeat(&mut self, now: Now, mut content: HeartbeatContent, step: &mut Step) {
         let mut shards: Vec<_> = match &content {
-            HeartbeatContent::Full(inventory) => {
-                split_into_pages(inventory).into_iter().map(Some).collect()
+            HeartbeatContent::Full(shards) => {
+                split_into_pages(shards).into_iter().map(Some).collect()
             }
             HeartbeatContent::Unchanged | HeartbeatContent::Unreadable(_) => vec![None],
         };
@@ -192,6 +207,11 @@ impl Machine {
                 pages,
                 shards,
                 inventory_error: inventory_error.clone(),
+                notes: if page == 1 {
+                    self.heartbeats.notes.to_vec()
+                } else {
+                    Vec::new()
+                },
             }));
         }
         self.heartbeats.pages = pages.into();
@@ -269,8 +289,8 @@ impl Machine {
             if matches!(heartbeat.content, HeartbeatContent::Unchanged) {
                 self.heartbeats.due = now.monotonic_ms;
             }
-        } else if let (HeartbeatContent::Full(inventory), false) = (heartbeat.content, overtaken) {
-            self.heartbeats.accepted = Some(inventory);
+        } else if let (HeartbeatContent::Full(shards), false) = (heartbeat.content, overtaken) {
+            self.heartbeats.accepted = Some(shards);
         }
     }
 
@@ -318,11 +338,11 @@ impl Machine {
 
 /// Splits the inventory into one or more pages, each of which fits into a heartbeat of at most
 /// `MAX_HEARTBEAT_BYTES`.
-fn split_into_pages(inventory: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
+fn split_into_pages(shards: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
     const PAGE_BYTES: usize = MAX_HEARTBEAT_BYTES - FRAME_BYTES;
     let mut pages = vec![];
     let (mut page, mut free) = (vec![], PAGE_BYTES);
-    for shard in inventory {
+    for shard in shards {
         let bytes = serde_json::to_vec(shard).map_or(0, |text| text.len()) + 1;
         if bytes > free {
             pages.push(std::mem::take(&mut page));

@@ -28,7 +28,7 @@ pub enum Input {
         /// The trace context of the command, which is passed on with its progress and result.
         traceparent: Option<String>,
     },
-    /// The runtime reported progress of the running teardown.
+    /// The runtime reported progress of a running teardown.
     Progress(Progress),
     /// The runtime finished a teardown, successfully or not.
     Finished {

@@ -16,8 +16,6 @@ mod teardowns;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use scuttle_schemas::BootId;
 use uuid::Uuid;
 
@@ -26,8 +24,8 @@ pub use event::{AgentEvent, IgnoreReason};
 pub use input::{HeartbeatPage, Input, Now};
 pub use state::{Config, Machine};
 
-use crate::ledger::Entry;
-use state::command_queue::CommandQueue;
+use crate::ledger::{Entry, StartedTeardown};
+use state::command_queue::QueuedCommand;
 
 /// The interval at which expired results and cancellations are removed, in milliseconds.
 const CLEANUP_INTERVAL_MS: u64 = 60_000;
@@ -48,28 +46,29 @@ impl Machine {
         let cleanup_at = now.monotonic_ms.saturating_add(CLEANUP_INTERVAL_MS);
         let mut machine = Self::new(config, cleanup_at);
         machine.restore(entries, now);
-        machine.start_next(now, &mut step);
+        machine.start_commands(now, &mut step);
         (machine, step)
     }
 
     fn restore(&mut self, entries: Vec<Entry>, now: Now) {
-        let mut started = BTreeMap::new();
+        let mut started: Vec<StartedTeardown> = Vec::new();
         for entry in entries {
             match entry {
                 Entry::Boot { .. } => {}
                 Entry::Epoch { controller_epoch } => self.epoch = self.epoch.max(controller_epoch),
-                Entry::Started(teardown) => {
-                    started.insert(teardown.operation_id, teardown);
-                }
+                Entry::Started(teardown) => started.push(teardown),
                 Entry::Finished(teardown) => {
-                    started.remove(&teardown.result.operation_id);
+                    let ended = teardown.result.operation_id;
+                    started.retain(|teardown| teardown.operation_id != ended);
                     self.results.add(teardown, now);
                 }
                 Entry::Cancelled { operation_id } => self.cancelled.restore(operation_id),
                 Entry::Recorded { operation_id } => self.results.restore_recorded(operation_id),
             }
         }
-        self.commands = CommandQueue::resume(started.into_values());
+        for teardown in started {
+            self.commands.push(QueuedCommand::Resumed(teardown));
+        }
     }
 
     /// Handles one input. The writes of the returned step must be durable before its effects are
@@ -81,7 +80,7 @@ impl Machine {
                 self.connected = true;
                 self.results.schedule_all(now);
                 self.schedule_first_heartbeat(now);
-                self.publish_started(now, &mut step);
+                self.publish_all_started(now, &mut step);
             }
             Input::Disconnected => {
                 self.connected = false;

@@ -40,10 +40,12 @@ impl Machine {
             teardown: Teardown {
                 operation_id,
                 decky_id: started.decky_id.clone(),
+                not_after: started.not_after,
+                override_protection: started.override_protection,
             },
             traceparent: started.traceparent.clone(),
         });
-        self.commands.running = Some(RunningTeardown {
+        self.commands.start(RunningTeardown {
             started,
             latest: Progress {
                 operation_id,
@@ -54,31 +56,37 @@ impl Machine {
             },
             published_at: now.monotonic_ms,
         });
-        self.publish_started(now, step);
+        self.publish_started(now, operation_id, step);
     }
 
-    /// Publishes the step `started` for the running teardown, even if the teardown has reached a
-    /// later step. The controller sets the operation to `running` when progress arrives, and
-    /// earlier messages may have been lost.
-    pub(super) fn publish_started(&mut self, now: Now, step: &mut Step) {
-        if let Some(running) = &mut self.commands.running {
+    /// Publishes the step `started` for every running teardown.
+    pub(super) fn publish_all_started(&mut self, now: Now, step: &mut Step) {
+        let running: Vec<_> = self.commands.running_ids().collect();
+        for operation_id in running {
+            self.publish_started(now, operation_id, step);
+        }
+    }
+
+    /// Publishes the step `started` for a teardown if it is running, even if it has reached a later
+    /// step. The controller needs this message to set the operation to `running`, and an earlier
+    /// copy may have been lost.
+    pub(super) fn publish_started(&mut self, now: Now, operation_id: OperationId, step: &mut Step) {
+        if let Some(running) = self.commands.find_running(operation_id) {
             running.published_at = now.monotonic_ms;
             let progress = Progress {
                 step: ProgressStep::Started,
                 decky_id: None,
                 ..running.latest.clone()
             };
-            self.publish_progress(progress, step);
+            let traceparent = running.started.traceparent.clone();
+            self.publish_progress(progress, traceparent, step);
         }
     }
 
     pub(super) fn handle_progress(&mut self, now: Now, progress: Progress, step: &mut Step) {
-        let Some(running) = &mut self.commands.running else {
+        let Some(running) = self.commands.find_running(progress.operation_id) else {
             return;
         };
-        if running.started.operation_id != progress.operation_id {
-            return;
-        }
         let is_new_step = running.latest.step != progress.step;
         running.latest = progress.clone();
         let next_at = running
@@ -86,16 +94,17 @@ impl Machine {
             .saturating_add(MIN_PROGRESS_INTERVAL_MS);
         if is_new_step || now.monotonic_ms >= next_at {
             running.published_at = now.monotonic_ms;
-            self.publish_progress(progress, step);
+            let traceparent = running.started.traceparent.clone();
+            self.publish_progress(progress, traceparent, step);
         }
     }
 
-    fn publish_progress(&self, progress: Progress, step: &mut Step) {
-        let Some(running) = self.commands.running.as_ref().filter(|_| self.connected) else {
+    fn publish_progress(&self, progress: Progress, traceparent: Option<String>, step: &mut Step) {
+        if !self.connected {
             return;
-        };
+        }
         step.effects.push(Effect::PublishProgress {
-            traceparent: running.started.traceparent.clone(),
+            traceparent,
             message: TeardownProgress {
                 kind: TeardownProgressType,
                 operation_id: progress.operation_id,
@@ -115,13 +124,10 @@ impl Machine {
         report: TeardownReport,
         step: &mut Step,
     ) {
-        if self.commands.running_id() != Some(operation_id) {
-            return;
-        }
-        if let Some(running) = self.commands.running.take() {
+        if let Some(running) = self.commands.finish(operation_id) {
             self.finish_operation(now, running.started, report, step);
+            self.start_commands(now, step);
         }
-        self.start_next(now, step);
     }
 
     /// Ends an expired operation as failed, without calling the runtime.

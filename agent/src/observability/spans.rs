@@ -15,11 +15,11 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 /// The name of the attribute that names a decky, on spans and on their events.
 const DECKY: &str = "scuttle.decky_id";
 
-/// The span of the running teardown, and the trace contexts of the results that are not recorded
+/// The spans of the running teardowns, and the trace contexts of the results that are not recorded
 /// yet.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
-    running: Option<(OperationId, Span)>,
+    running: HashMap<OperationId, Span>,
     /// The trace context of each ended operation that was traced, until its result is recorded.
     results: HashMap<OperationId, String>,
 }
@@ -35,6 +35,7 @@ impl Spans {
         let Teardown {
             operation_id,
             decky_id,
+            ..
         } = teardown;
         let span = start_span(SpanKind::Consumer, "execute teardown", parent, || {
             [
@@ -49,12 +50,12 @@ impl Spans {
                 KeyValue::new("scuttle.host_uuid", host.to_string()),
             ]
         });
-        self.running = span.map(|mut span| {
+        if let Some(mut span) = span {
             if let Some(decky) = decky_id {
                 span.set_attribute(DECKY, decky.to_string());
             }
-            (*operation_id, span)
-        });
+            self.running.insert(*operation_id, span);
+        }
     }
 
     /// Adds the progress and the report of the runtime to the span as events.
@@ -86,13 +87,8 @@ impl Spans {
         }
     }
 
-    fn running_span(&mut self, id: OperationId) -> Option<&mut Span> {
-        let running = self.running.as_mut().filter(|(running, _)| *running == id);
-        running.map(|(_, span)| span)
-    }
-
     fn add_progress(&mut self, progress: &Progress) {
-        if let Some(span) = self.running_span(progress.operation_id) {
+        if let Some(span) = self.running.get_mut(&progress.operation_id) {
             let decky = progress.decky_id.as_ref();
             let decky = decky.map(|decky| KeyValue::new(DECKY, decky.to_string()));
             span.add_event(progress.step.as_str(), decky.into_iter().collect());
@@ -100,7 +96,7 @@ impl Spans {
     }
 
     fn add_report(&mut self, id: OperationId, report: &TeardownReport) {
-        let Some(span) = self.running_span(id) else {
+        let Some(span) = self.running.get_mut(&id) else {
             return;
         };
         for shard in &report.shards {
@@ -116,7 +112,7 @@ impl Spans {
 
     /// Ends the span of an operation. An operation that expired before it started has no span.
     fn end(&mut self, id: OperationId, outcome: ResultOutcome, error: Option<&Text>) {
-        let Some((_, mut span)) = self.running.take_if(|(running, _)| *running == id) else {
+        let Some(mut span) = self.running.remove(&id) else {
             return;
         };
         match outcome {

@@ -9,17 +9,32 @@ use std::future::Future;
 use std::sync::Arc;
 
 use scuttle_schemas::agents::{ProgressStep, ReportedShard, ShardResult};
-use scuttle_schemas::{DeckyId, OperationId, Text};
+use scuttle_schemas::{DeckyId, Note, OperationId, Text, Timestamp};
 use tokio::sync::{mpsc, watch};
 
-/// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc`
+/// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc`s
 /// while nothing changes, because the agent compares each inventory with the last one.
-pub type Inventory = Arc<[ReportedShard]>;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    pub shards: Arc<[ReportedShard]>,
+    /// What the runtime found and cannot attribute to a decky, or had to leave. At most 32 notes.
+    pub notes: Arc<[Note]>,
+}
+
+impl FromIterator<ReportedShard> for Inventory {
+    /// Collects an inventory without notes.
+    fn from_iter<I: IntoIterator<Item = ReportedShard>>(shards: I) -> Self {
+        Self {
+            shards: shards.into_iter().collect(),
+            notes: Arc::default(),
+        }
+    }
+}
 
 /// The software that runs the deckies of a host.
 ///
 /// The agent may drop the futures of both async methods at any point, as a crash would. After a
-/// restart, it calls `teardown` again for an operation that had not finished.
+/// restart, it calls `teardown` again for each operation that had not finished.
 ///
 /// # Example
 ///
@@ -49,6 +64,7 @@ pub type Inventory = Arc<[ReportedShard]>;
 ///             services: Services::default(),
 ///             decky_ip: None,
 ///             labels: Labels::default(),
+///             deployment: None,
 ///         };
 ///         Ok(deckies.iter().map(shard).collect())
 ///     }
@@ -61,6 +77,7 @@ pub type Inventory = Arc<[ReportedShard]>;
 ///             decky_id,
 ///             outcome: ReportedOutcome::Removed,
 ///             error: None,
+///             evidence: None,
 ///         });
 ///         let report = TeardownReport { error: None, shards: shards.collect() };
 ///         self.changes.send_modify(|count| *count += 1);
@@ -79,10 +96,15 @@ pub type Inventory = Arc<[ReportedShard]>;
 ///     changes: watch::Sender::new(0),
 /// };
 /// let operation_id: OperationId = "0197a8f1-0000-7000-8000-00000000dead".parse().unwrap();
-/// let teardown = Teardown { operation_id, decky_id: Some("web".parse().unwrap()) };
+/// let teardown = Teardown {
+///     operation_id,
+///     decky_id: Some("web".parse().unwrap()),
+///     not_after: "2026-11-23T09:21:49.000Z".parse().unwrap(),
+///     override_protection: false,
+/// };
 /// let report = runtime.teardown(teardown, ProgressSink::discard(operation_id)).await;
 /// assert_eq!(report.shards[0].outcome, ReportedOutcome::Removed);
-/// assert_eq!(runtime.inventory().await.unwrap().len(), 1);
+/// assert_eq!(runtime.inventory().await.unwrap().shards.len(), 1);
 /// # }
 /// ```
 pub trait Runtime: Send + Sync + 'static {
@@ -92,8 +114,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// If the inventory cannot be read now. The agent then sends a heartbeat without it.
     fn inventory(&self) -> impl Future<Output = Result<Inventory, RuntimeError>> + Send;
 
-    /// Removes the decky that `teardown` names, or all deckies of the host. The agent runs one
-    /// teardown at a time.
+    /// Removes the decky that `teardown` names, or all deckies of the host.
+    ///
+    /// The agent may run several teardowns of different deckies at the same time. It runs no other
+    /// teardown at the same time as a teardown of the whole host. A teardown should end by its
+    /// deadline, because the later commands for its deckies wait for it.
     ///
     /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it
     /// again and found nothing. If a decky is already gone, the teardown succeeds.
@@ -112,12 +137,16 @@ pub trait Runtime: Send + Sync + 'static {
 #[error("{0}")]
 pub struct RuntimeError(pub String);
 
-/// A teardown for the runtime to execute: its operation and its target.
+/// A teardown for the runtime to execute: its operation, its target and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Teardown {
     pub operation_id: OperationId,
     /// `None` stands for all deckies of this host.
     pub decky_id: Option<DeckyId>,
+    /// The deadline of the operation.
+    pub not_after: Timestamp,
+    /// Whether the teardown also removes protected deckies.
+    pub override_protection: bool,
 }
 
 /// The outcome of a teardown.

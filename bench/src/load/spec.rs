@@ -140,6 +140,7 @@ pub(crate) fn heartbeat(host: &HostId, boot: BootId, sequence: u64) -> Heartbeat
         pages: 1,
         shards: None,
         inventory_error: None,
+        notes: Vec::new(),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Report {
 /// A figure with the bound that it should reach.
 #[derive(Debug, Serialize)]
 struct Target {
-    figure: &'static str,
+    figure: String,
     /// The unit of the measured figure and of the bound.
     unit: &'static str,
     measured: f64,
@@ -64,13 +64,13 @@ impl Report {
 
     pub(crate) fn expect_at_least(
         &mut self,
-        figure: &'static str,
+        figure: &str,
         unit: &'static str,
         bound: f64,
         measured: f64,
     ) {
         self.targets.push(Target {
-            figure,
+            figure: figure.to_owned(),
             unit,
             measured,
             at_least: Some(bound),
@@ -81,13 +81,13 @@ impl Report {
 
     pub(crate) fn expect_at_most(
         &mut self,
-        figure: &'static str,
+        figure: &str,
         unit: &'static str,
         bound: f64,
         measured: f64,
     ) {
         self.targets.push(Target {
-            figure,
+            figure: figure.to_owned(),
             unit,
             measured,
             at_least: None,

@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod cluster;
+pub(crate) mod docker;
 pub(crate) mod flood;
 pub(crate) mod partitions;
 pub(crate) mod peers;

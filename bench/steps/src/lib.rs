@@ -79,6 +79,7 @@ impl Swarm {
             dry_run: false,
             expect_plan: None,
             reason: None,
+            override_protection: false,
         };
         let input = Input::Teardown(TeardownArgs {
             request,
@@ -97,6 +98,7 @@ impl Swarm {
             decky_id: self.decky(number),
             outcome: ReportedOutcome::Removed,
             error: None,
+            evidence: None,
         };
         let result = TeardownResult {
             kind: TeardownResultType,
@@ -141,6 +143,7 @@ impl Swarm {
             pages: 1,
             shards,
             inventory_error: None,
+            notes: Vec::new(),
         };
         Input::Heartbeat { host, heartbeat }
     }
@@ -175,5 +178,6 @@ fn reported(number: usize) -> ReportedShard {
         services: Services::default(),
         decky_ip: Some("10.0.0.7".to_owned()),
         labels: Labels::default(),
+        deployment: None,
     }
 }

@@ -1,11 +1,16 @@
-//! The targets and options of teardown requests, and the targets of a retry. `nats_client` sends
-//! the requests.
+//! The targets, options and plans of teardown requests, and the retry of failed teardowns.
 
 use std::fmt::{self, Display, Formatter};
 
 use scuttle_schemas::shards::{ShardRecord, ShardState};
-use scuttle_schemas::teardown::TeardownRequest;
-use scuttle_schemas::{DeckyId, HostId, HostName, OperationId};
+use scuttle_schemas::teardown::{
+    DEFAULT_TIMEOUT_S, PlanTarget, TeardownAccepted, TeardownPlan, TeardownRequest,
+};
+use scuttle_schemas::{
+    DeckyId, Deployment, ErrorCode, ErrorReply, HostId, HostName, OperationId, subjects,
+};
+
+use crate::client::nats_client::{Client, ClientError};
 
 /// The target of a teardown: one decky, or a whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub(crate) struct TeardownOptions {
     /// The plan that the operator has confirmed. The controller rejects the request if the targets
     /// have changed since. `None` accepts any targets.
     pub(crate) expect_plan: Option<String>,
+    /// Whether to tear down protected deckies too.
+    pub(crate) override_protection: bool,
     pub(crate) wait: bool,
 }
 
@@ -51,8 +58,71 @@ impl TeardownOptions {
             dry_run: false,
             expect_plan: self.expect_plan.clone(),
             reason: self.reason.clone(),
+            override_protection: self.override_protection,
         }
     }
+}
+
+/// Returns the plan of the teardown of a decky, or of the whole host if `decky` is `None`.
+pub(crate) async fn request_plan(
+    client: &Client,
+    host: &HostId,
+    decky: Option<&DeckyId>,
+) -> Result<TeardownPlan, ClientError> {
+    let request = TeardownRequest {
+        host_uuid: host.clone(),
+        decky_id: decky.cloned(),
+        timeout_s: DEFAULT_TIMEOUT_S,
+        dry_run: true,
+        expect_plan: None,
+        reason: None,
+        override_protection: false,
+    };
+    client.request(subjects::TEARDOWN, &request).await
+}
+
+/// Requests another teardown of a decky whose teardown failed.
+///
+/// # Errors
+/// If the request fails, or if the decky was deployed again since the teardown failed. The operator
+/// did not ask to remove the new deployment.
+pub(crate) async fn retry_teardown(
+    client: &Client,
+    failed: &FailedDecky,
+    options: &TeardownOptions,
+) -> Result<TeardownAccepted, ClientError> {
+    let Target {
+        host_uuid,
+        decky_id,
+        ..
+    } = &failed.target;
+    let plan = request_plan(client, host_uuid, decky_id.as_ref()).await?;
+    let is_same = |target: &PlanTarget| {
+        target.state == ShardState::TeardownFailed && target.deployment == failed.deployment
+    };
+    if !plan.targets.iter().all(is_same) {
+        return Err(ClientError::Rejected(ErrorReply::new(
+            ErrorCode::PlanChanged,
+            "the decky has changed since its teardown failed: `scuttle shards` shows its state, and \
+             `scuttle teardown` removes it",
+        )));
+    }
+    let options = TeardownOptions {
+        expect_plan: Some(plan.plan),
+        ..options.clone()
+    };
+    let request = options.to_request(&failed.target);
+    client
+        .request_idempotent(subjects::TEARDOWN, &request)
+        .await
+}
+
+/// A decky whose teardown failed.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedDecky {
+    pub(crate) target: Target,
+    /// The deployment that could not be torn down, or `None` if its agent does not report one.
+    deployment: Option<Deployment>,
 }
 
 /// Selects the shards whose teardown failed in `operation`. If `operation` is `None`, selects all
@@ -63,15 +133,18 @@ impl TeardownOptions {
 pub(crate) fn select_retry_targets(
     shards: &[ShardRecord],
     operation: Option<OperationId>,
-) -> Vec<Target> {
+) -> Vec<FailedDecky> {
     let belongs = |shard: &&ShardRecord| operation.is_none_or(|id| shard.operation_id == Some(id));
     let failed = |shard: &&ShardRecord| shard.state == ShardState::TeardownFailed;
     let selected = shards.iter().filter(failed).filter(belongs);
     selected
-        .map(|shard| Target {
-            host_uuid: shard.host_uuid.clone(),
-            host_name: shard.host_name.clone(),
-            decky_id: Some(shard.decky_id.clone()),
+        .map(|shard| FailedDecky {
+            target: Target {
+                host_uuid: shard.host_uuid.clone(),
+                host_name: shard.host_name.clone(),
+                decky_id: Some(shard.decky_id.clone()),
+            },
+            deployment: shard.deployment.clone(),
         })
         .collect()
 }
@@ -105,7 +178,8 @@ mod tests {
         let names = |operation: Option<&str>| {
             let operation = operation.map(|id| id.parse().expect("a valid id"));
             let targets = select_retry_targets(&shards, operation);
-            targets.iter().map(ToString::to_string).collect::<Vec<_>>()
+            let names = targets.iter().map(|failed| failed.target.to_string());
+            names.collect::<Vec<_>>()
         };
         assert_eq!(names(Some(one)), ["worker-a/failed"]);
         assert_eq!(names(None), ["worker-a/failed", "worker-a/others"]);

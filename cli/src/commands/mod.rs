@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod doctor;
+pub(crate) mod evidence;
 pub(crate) mod operations;
 pub(crate) mod shell;
 pub(crate) mod show;

@@ -186,6 +186,47 @@ pub(crate) enum FindingStatus {
     Skipped,
 }
 
+/// The output of `scuttle evidence list`. With `-o jsonl`, each archive is one line.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct EvidenceList {
+    /// The absolute path of the evidence directory.
+    pub(crate) directory: String,
+    /// The archives, oldest first.
+    pub(crate) archives: Vec<EvidenceArchive>,
+}
+
+/// The evidence of one decky in one operation.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct EvidenceArchive {
+    /// The time at which the archive was complete, by the clock of the host.
+    pub(crate) saved_at: Timestamp,
+    /// The id of the host.
+    pub(crate) host_uuid: HostId,
+    /// The id of the decky that was torn down.
+    pub(crate) decky_id: DeckyId,
+    /// The id of the operation that tore down the decky.
+    pub(crate) operation_id: OperationId,
+    /// 1 for the first archive of this operation and decky. An agent that was restarted during the
+    /// operation may write further ones.
+    pub(crate) attempt: u32,
+    /// The kinds of evidence that the agent was configured to keep: `logs`, `changes` and `files`.
+    pub(crate) kinds: Vec<String>,
+    /// Whether something was left out or cut because the archive had reached its maximum size.
+    pub(crate) truncated: bool,
+    /// What is missing in the archive and why, for people.
+    pub(crate) problems: Vec<String>,
+    /// The size of the archive in bytes, according to its description.
+    pub(crate) bytes: u64,
+    /// The SHA-256 of the archive in hexadecimal, according to its description.
+    pub(crate) sha256: String,
+    /// Whether the archive has this size and hash. Null without `--verify`.
+    pub(crate) verified: Option<bool>,
+    /// The absolute path of the archive.
+    pub(crate) path: String,
+}
+
 /// The output of `scuttle watch -o json`: the current records.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -59,7 +59,7 @@ pub(crate) fn describe(
         let value = colors.apply(tone, &strip_controls(&value));
         let _ = writeln!(text, "  {name}  {value}");
     }
-    text + &render_deckies(operation, width, colors)
+    text + &render_deckies(operation, width, colors) + &render_evidence(operation, width, colors)
 }
 
 /// Returns named values that describe the request: the operation, the host, the requester, the
@@ -155,6 +155,31 @@ fn render_deckies(operation: &OperationRecord, width: Option<usize>, colors: Col
     text
 }
 
+/// Renders the evidence that was saved, as a table. Returns an empty string if there is none.
+fn render_evidence(operation: &OperationRecord, width: Option<usize>, colors: Colors) -> String {
+    let mut table = Table::new(&[
+        Column::new("EVIDENCE"),
+        Column::new("BYTES"),
+        Column::uncut("PATH"),
+        Column::uncut("SHA-256"),
+    ]);
+    for shard in operation.shards.iter().flatten() {
+        if let Some(evidence) = &shard.evidence {
+            table.add_row([
+                shard.decky_id.as_str().into(),
+                evidence.bytes.to_string().into(),
+                evidence.path.as_str().into(),
+                Cell::styled(Tone::Dim, &evidence.sha256),
+            ]);
+        }
+    }
+    let text = table.render(width, colors);
+    if text.is_empty() {
+        return text;
+    }
+    format!("\n{text}The evidence is on host {}.\n", operation.host_name)
+}
+
 #[cfg(test)]
 mod tests {
     use scuttle_schemas::Timestamp;
@@ -203,5 +228,35 @@ d-1    ○ pending
 "
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_evidence_of_a_decky_is_shown_without_control_characters() {
+        let at = "2026-11-23T09:11:49.000Z";
+        let sha256 = "0f".repeat(32);
+        let evidence =
+            json!({ "path": "/evidence/d-1\u{1b}[2J.tar.zst", "bytes": 18_211, "sha256": sha256 });
+        let operation: OperationRecord = serde_json::from_value(json!({
+            "operation_id": "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11", "kind": "teardown", "host_uuid": "h-1",
+            "host_name": "worker-a", "decky_id": null, "state": "succeeded", "requested_by": "alice",
+            "reason": null, "accepted_at": at, "deadline": at, "finished_at": at, "attempts": 1, "error": null,
+            "counts": { "pending": 0, "removed": 2, "absent": 0, "failed": 0 },
+            "shards": [
+                { "decky_id": "d-1", "outcome": "removed", "error": null, "evidence": evidence },
+                { "decky_id": "d-2", "outcome": "removed", "error": null },
+            ],
+            "waiting_for": null,
+        }))
+        .expect("a valid operation record");
+        let now: Timestamp = at.parse().expect("a valid time");
+        let text = describe(&operation, now, None, Colors::NONE);
+        let expected = format!(
+            "
+EVIDENCE  BYTES  PATH                       SHA-256
+d-1       18211  /evidence/d-1 [2J.tar.zst  {sha256}
+The evidence is on host worker-a.
+"
+        );
+        assert!(text.ends_with(&expected), "{text}");
     }
 }

@@ -4,10 +4,10 @@
 
 use std::io::{self, IsTerminal};
 
-use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{Note, Timestamp};
 
 /// The meaning of a colour. Text must be understandable without its colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -194,6 +194,12 @@ pub(crate) fn shorten_times(text: &str) -> String {
         .map(shorten)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Joins the notes of a host's agent into one line.
+pub(crate) fn format_notes(notes: &[Note]) -> String {
+    let notes: Vec<_> = notes.iter().map(Note::as_str).collect();
+    notes.join("; ")
 }
 
 /// Formats a number of deckies: `1 decky`, `2 deckies`.

@@ -444,7 +444,10 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
 }
 
 fn host_has_problem(host: &HostRecord) -> bool {
-    host.status == HostStatus::Offline || host.inventory_error.is_some() || host.open_operations > 0
+    host.status == HostStatus::Offline
+        || host.inventory_error.is_some()
+        || !host.notes.is_empty()
+        || host.open_operations > 0
 }
 
 fn shard_has_problem(shard: &ShardRecord) -> bool {

@@ -173,7 +173,7 @@ impl Scene<'_> {
                 "OPEN",
                 "HEARTBEAT",
                 "AGENT",
-                "ERROR",
+                "ERROR OR NOTES",
             ],
             Tab::Shards => &["HOST", "DECKY", "STATUS", "ADDRESS", "SERVICES", "ERROR"],
             Tab::Operations => &[
@@ -261,7 +261,10 @@ impl Scene<'_> {
                     text(&host.open_operations.to_string()),
                     styled(Tone::Dim, heartbeat),
                     error(Tone::Plain, host.agent_version.as_ref()),
-                    error(Tone::Warning, host.inventory_error.as_ref()),
+                    match &host.inventory_error {
+                        Some(_) => error(Tone::Warning, host.inventory_error.as_ref()),
+                        None => text(&style::format_notes(&host.notes)),
+                    },
                 ]
             }
             RowKey::Shard(key) => {

@@ -10,9 +10,7 @@ use futures_util::future::join_all;
 use ratatui::DefaultTerminal;
 use scuttle_schemas::operations::{CancelAccepted, CancelRequest};
 use scuttle_schemas::shards::{ShardState, ShardsListRequest};
-use scuttle_schemas::teardown::{
-    DEFAULT_TIMEOUT_S, TeardownAccepted, TeardownPlan, TeardownRequest,
-};
+use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownAccepted};
 use scuttle_schemas::{HostId, OperationId, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +21,9 @@ use super::draw::Scene;
 use crate::client::lists;
 use crate::client::live_view::{LiveView, ShardKey, Update};
 use crate::client::nats_client::{Client, ClientError};
-use crate::client::teardown::{Target, TeardownOptions, select_retry_targets};
+use crate::client::teardown::{
+    Target, TeardownOptions, request_plan, retry_teardown, select_retry_targets,
+};
 use crate::clock;
 use crate::failure::Failure;
 use crate::output::operation::describe;
@@ -211,7 +211,7 @@ async fn run_command(
             let text = describe(&operation, clock::now(), None, Colors::NONE);
             Ok(RequestResult::Operation(text))
         }
-        Command::Plan(host) => request_plan(client, host).await,
+        Command::Plan(host) => show_plan(client, host).await,
         Command::Run {
             action: Action::TearDown,
             plan,
@@ -252,16 +252,8 @@ async fn run_command(
     }
 }
 
-async fn request_plan(client: &Client, host: HostId) -> Result<RequestResult, ClientError> {
-    let request = TeardownRequest {
-        host_uuid: host.clone(),
-        decky_id: None,
-        timeout_s: DEFAULT_TIMEOUT_S,
-        dry_run: true,
-        expect_plan: None,
-        reason: None,
-    };
-    let plan: TeardownPlan = client.request(subjects::TEARDOWN, &request).await?;
+async fn show_plan(client: &Client, host: HostId) -> Result<RequestResult, ClientError> {
+    let plan = request_plan(client, &host, None).await?;
     Ok(RequestResult::Plan {
         host,
         plan: plan.plan,
@@ -275,10 +267,8 @@ async fn tear_down(
     expect_plan: Option<String>,
 ) -> Result<RequestResult, ClientError> {
     let options = TeardownOptions {
-        timeout_s: DEFAULT_TIMEOUT_S,
-        reason: None,
         expect_plan,
-        wait: false,
+        ..default_options()
     };
     let request = options.to_request(target);
     let accepted: TeardownAccepted = client
@@ -288,6 +278,16 @@ async fn tear_down(
         Tone::Success,
         format!("✓ {target}: {}", accepted.detail),
     ))
+}
+
+fn default_options() -> TeardownOptions {
+    TeardownOptions {
+        timeout_s: DEFAULT_TIMEOUT_S,
+        reason: None,
+        expect_plan: None,
+        override_protection: false,
+        wait: false,
+    }
 }
 
 /// Retries all failed deckies of a host or an operation, or one failed decky. `row` is the record
@@ -307,24 +307,27 @@ async fn retry(client: &Client, row: RowKey) -> Result<RequestResult, ClientErro
         ..ShardsListRequest::default()
     };
     let shards = lists::list_shards(client, request).await?.shards;
-    let mut targets = select_retry_targets(&shards, operation);
+    let mut failed = select_retry_targets(&shards, operation);
     if let Some((_, decky)) = shard {
-        targets.retain(|target| target.decky_id.as_ref() == Some(&decky));
+        failed.retain(|failed| failed.target.decky_id.as_ref() == Some(&decky));
     }
-    let requests = targets.iter().map(|target| tear_down(client, target, None));
+    let options = default_options();
+    let requests = failed
+        .iter()
+        .map(|failed| retry_teardown(client, failed, &options));
     let results = join_all(requests).await;
     match results.iter().filter(|result| result.is_ok()).count() {
-        _ if targets.is_empty() => Ok(RequestResult::message(
+        _ if failed.is_empty() => Ok(RequestResult::message(
             Tone::Warning,
             "nothing to retry: no failed deckies are left",
         )),
-        count if count == targets.len() => Ok(RequestResult::message(
+        count if count == failed.len() => Ok(RequestResult::message(
             Tone::Success,
             format!("✓ retrying {}", style::format_decky_count(count)),
         )),
-        _ => results
-            .into_iter()
-            .find(Result::is_err)
-            .unwrap_or_else(|| Ok(RequestResult::message(Tone::Warning, "some were rejected"))),
+        _ => match results.into_iter().find_map(Result::err) {
+            Some(error) => Err(error),
+            None => Ok(RequestResult::message(Tone::Warning, "some were rejected")),
+        },
     }
 }

@@ -1,6 +1,7 @@
 //! Consistent snapshots of a store as of one commit, taken while the store is in use or closed.
 //! Snapshots are the source of backups, exports, and row files for other controllers.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use tokio::runtime::Handle;
 
 use crate::store::disk_format::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
 use crate::store::error::StoreError;
-use crate::store::format_version::StreamPosition;
+use crate::store::format_3;
+use crate::store::format_version::{FORMAT, StreamPosition};
 use crate::store::redb::database::{failed, open_without_writing};
 use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
 use crate::store::replicated::shared_journal::read_batches;
@@ -143,6 +145,7 @@ impl Snapshots {
         let mut snapshot = Snapshot {
             transaction: transaction.map_err(|e| failed("read", &self.path)(e.into()))?,
             path: self.path.clone(),
+            format: FORMAT,
             tail: Vec::new(),
             _own_database: None,
         };
@@ -161,6 +164,8 @@ pub struct Snapshot {
     // Declared before the database, so that it is dropped first.
     transaction: ReadTransaction,
     path: PathBuf,
+    /// The format of the file. The values are read in the current format.
+    format: u32,
     /// The journal's batches that are not in the file.
     tail: Vec<Bytes>,
     /// The database, if this snapshot has opened the file itself. The database must stay open until
@@ -182,11 +187,12 @@ impl Snapshot {
     /// format.
     pub fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|cause| StoreError::io("read", path, cause))?;
-        let database = open_without_writing(file, path)?;
+        let (database, format) = open_without_writing(file, path)?;
         let transaction = database.begin_read();
         Ok(Self {
             transaction: transaction.map_err(|e| failed("read", path)(e.into()))?,
             path: path.to_owned(),
+            format,
             tail: Vec::new(),
             _own_database: Some(database),
         })
@@ -204,7 +210,8 @@ impl Snapshot {
         Ok(self.stream_position()?.map(|position| position.stream))
     }
 
-    /// Calls `each` with every encoded value, in the order in which a load reads them.
+    /// Calls `each` with every value, encoded in the current format, in the order in which a load
+    /// reads them.
     ///
     /// # Errors
     /// If the store cannot be read or `each` fails.
@@ -218,12 +225,41 @@ impl Snapshot {
         if let Some(row) = meta.get(SWARM_KEY).map_err(|e| failed(e.into()))? {
             each(Table::Meta, row.value())?;
         }
-        self.for_each_in(HOSTS, |bytes| each(Table::Hosts, bytes))?;
-        self.for_each_in(SHARDS, |bytes| each(Table::Shards, bytes))?;
-        self.for_each_in(OPERATIONS, |bytes| each(Table::Operations, bytes))?;
-        self.for_each_in(KEYS, |bytes| each(Table::Keys, bytes))?;
-        self.for_each_in(JOURNAL, |bytes| each(Table::Journal, bytes))?;
+        let mut number = 0;
+        let mut each_upgraded = |table, bytes: &[u8]| {
+            number += 1;
+            each(table, &self.upgrade(table, bytes, number)?)
+        };
+        self.for_each_in(HOSTS, |bytes| each_upgraded(Table::Hosts, bytes))?;
+        self.for_each_in(SHARDS, |bytes| each_upgraded(Table::Shards, bytes))?;
+        self.for_each_in(OPERATIONS, |bytes| each_upgraded(Table::Operations, bytes))?;
+        self.for_each_in(KEYS, |bytes| each_upgraded(Table::Keys, bytes))?;
+        self.for_each_in(JOURNAL, |bytes| each_upgraded(Table::Journal, bytes))?;
         (self.tail.iter()).try_for_each(|bytes| each(Table::Journal, bytes))
+    }
+
+    /// Returns a value of the file in the current format.
+    fn upgrade<'b>(
+        &self,
+        table: Table,
+        bytes: &'b [u8],
+        number: u64,
+    ) -> Result<Cow<'b, [u8]>, StoreError> {
+        if self.format == FORMAT {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let upgraded = match table {
+            Table::Meta | Table::Keys => return Ok(Cow::Borrowed(bytes)),
+            Table::Hosts => format_3::upgrade_host(bytes),
+            Table::Shards => format_3::upgrade_shard(bytes),
+            Table::Operations => format_3::upgrade_operation(bytes),
+            Table::Journal => format_3::upgrade_batch(bytes),
+        };
+        upgraded.map(Cow::Owned).map_err(disk_format::damaged(
+            &self.path,
+            table.name(),
+            format_args!("value {number}"),
+        ))
     }
 
     fn for_each_in<K: ::redb::Key + 'static, E: From<StoreError>>(

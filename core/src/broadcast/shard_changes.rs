@@ -51,7 +51,10 @@ impl State {
         let inventory_seen_at = host.inventory_seen_at;
         let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
         batch.mark_host_changed(id);
-        let is_new = |row: &ShardRow| !host.shards.contains_key(&row.decky);
+        let is_new = |row: &ShardRow| {
+            let known = host.shards.get(&row.decky);
+            known.is_none_or(|shard| shard.row.registered != row.registered)
+        };
         let has_trace = cause.is_some_and(|row| row.trace.is_some());
         let needs_own_message = has_trace || !removed.is_empty() || put.iter().any(is_new);
         // A second change of the same shard needs another revision.

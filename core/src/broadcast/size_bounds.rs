@@ -4,11 +4,11 @@
 //! record.
 
 use scuttle_schemas::hosts::HostRecord;
-use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::operations::{OperationRecord, OperationShard};
 use scuttle_schemas::shards::ShardRecord;
-use scuttle_schemas::{DeckyId, Labels, Services, Text};
+use scuttle_schemas::{DeckyId, Deployment, Labels, Services, Text};
 
-use crate::record::rows::{OutcomeRow, ShardRow};
+use crate::record::rows::ShardRow;
 
 /// The maximum total size of the records in a reply, in bytes. A NATS server accepts messages of up
 /// to 1 MiB. A page of a list that would exceed the maximum ends early, with `next` set.
@@ -35,6 +35,7 @@ impl SizeBound for ShardRow {
     fn max_json_bytes(&self) -> usize {
         let ip = self.ip.as_deref();
         max_shard_bytes(&self.services, &self.labels, self.last_error.as_ref(), ip)
+            + max_deployment_bytes(self.deployment.as_ref())
     }
 }
 
@@ -42,6 +43,7 @@ impl SizeBound for ShardRecord {
     fn max_json_bytes(&self) -> usize {
         let ip = self.decky_ip.as_deref();
         max_shard_bytes(&self.services, &self.labels, self.last_error.as_ref(), ip)
+            + max_deployment_bytes(self.deployment.as_ref())
     }
 }
 
@@ -57,13 +59,18 @@ impl SizeBound for HostRecord {
         let texts = max_option_bytes(self.agent_version.as_ref())
             + max_option_bytes(self.inventory_error.as_ref());
         let address = self.address.as_deref().map_or(0, max_text_bytes);
-        640 + max_labels_bytes(&self.labels) + texts + address
+        let notes = self.notes.iter();
+        let notes: usize = notes.map(|note| max_text_bytes(note.as_str())).sum();
+        656 + max_labels_bytes(&self.labels) + texts + address + notes
     }
 }
 
-impl SizeBound for OutcomeRow {
+impl SizeBound for OperationShard {
     fn max_json_bytes(&self) -> usize {
-        160 + max_option_bytes(self.error.as_ref())
+        let evidence = self.evidence.as_ref();
+        // The rest of the evidence is field names, a hash and a number.
+        let evidence = evidence.map_or(0, |evidence| 144 + max_text_bytes(&evidence.path));
+        160 + max_option_bytes(self.error.as_ref()) + evidence
     }
 }
 
@@ -83,6 +90,10 @@ fn max_text_bytes(text: &str) -> usize {
 
 fn max_option_bytes(text: Option<&Text>) -> usize {
     text.map_or(0, |text| max_text_bytes(text.as_str()))
+}
+
+fn max_deployment_bytes(deployment: Option<&Deployment>) -> usize {
+    deployment.map_or(0, |deployment| 16 + max_text_bytes(deployment.as_str()))
 }
 
 fn max_labels_bytes(labels: &Labels) -> usize {

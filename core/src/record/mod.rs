@@ -7,4 +7,4 @@ pub mod change;
 pub(crate) mod operation;
 pub(crate) mod operation_state;
 pub mod restore;
-pub(crate) mod rows;
+pub mod rows;

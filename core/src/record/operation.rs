@@ -1,12 +1,13 @@
 //! Functions of an operation's row: its next timer, its outcomes, and its record on the wire.
 
+use scuttle_schemas::agents::{Evidence, TeardownResult};
 use scuttle_schemas::operations::{
     OperationKind, OperationRecord, OperationState, OutcomeCounts, ShardOutcome, WaitingFor,
 };
 use scuttle_schemas::{DeckyId, Text, Timestamp};
 
 use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open, next_state};
-use crate::record::rows::{OperationRow, OutcomeRow};
+use crate::record::rows::{EvidenceRow, OperationRow, OutcomeRow};
 
 impl OperationRow {
     /// Returns the time at which the operation needs its next `Tick`, or `None` if it needs no
@@ -68,6 +69,34 @@ impl OperationRow {
                 );
             }
         }
+    }
+
+    /// Adds the evidence in a result of the operation. Returns whether some of it is new.
+    pub(crate) fn keep_evidence(&mut self, result: &TeardownResult) -> bool {
+        let mut is_new = false;
+        for shard in &result.shards {
+            // The result of an operation on a single decky counts for that decky only.
+            let is_other = (self.decky.as_ref()).is_some_and(|only| *only != shard.decky_id);
+            let Some(evidence) = shard.evidence.as_ref().filter(|_| !is_other) else {
+                continue;
+            };
+            let rows = &self.evidence;
+            if let Err(index) = rows.binary_search_by(|row| row.decky.cmp(&shard.decky_id)) {
+                let row = EvidenceRow {
+                    decky: shard.decky_id.clone(),
+                    evidence: evidence.clone(),
+                };
+                self.evidence.insert(index, row);
+                is_new = true;
+            }
+        }
+        is_new
+    }
+
+    /// Returns the evidence of a decky, or `None` if its agent saved none.
+    pub(crate) fn find_evidence(&self, decky: &DeckyId) -> Option<&Evidence> {
+        let index = self.evidence.binary_search_by(|row| row.decky.cmp(decky));
+        index.ok().map(|index| &self.evidence[index].evidence)
     }
 
     fn count_outcomes(&self) -> OutcomeCounts {

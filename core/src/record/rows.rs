@@ -1,16 +1,18 @@
 //! The rows that are stored on disk: the durable part of the state.
 //!
 //! Times are stored as milliseconds since 1970. The order of fields and variants is the storage
-//! format: do not reorder them.
+//! format: do not reorder them. A field that a format adds is the last of its row, and has a
+//! default for the rows of earlier formats.
 
 use std::sync::Arc;
 
-use scuttle_schemas::agents::ReportedState;
+use scuttle_schemas::agents::{Evidence, ReportedState};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{
-    BootId, DeckyId, HostId, HostName, Labels, OperationId, Services, Text, Timestamp,
+    BootId, DeckyId, Deployment, HostId, HostName, Labels, Note, OperationId, Services, Text,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -94,6 +96,9 @@ pub struct HostRow {
     /// The last report that was applied. The value in memory may be newer than the stored value,
     /// because a report that changes nothing else does not cause a write.
     pub applied: Option<ReportId>,
+    /// The notes of the last heartbeat, on what the agent found and could not attribute to a decky.
+    #[serde(default)]
+    pub notes: Vec<Note>,
 }
 
 /// The stored row of a shard: one decky on one host.
@@ -127,8 +132,16 @@ pub struct ShardRow {
     /// The revision of the `shards.updated` message that announced this row.
     pub revision: u64,
     /// The revision of the `shards.updated` message that announced the shard's registration. It
-    /// distinguishes one deployment of a decky from the next.
+    /// distinguishes one deployment of a decky from the next: a shard whose `deployment` changes is
+    /// registered again.
     pub registered: u64,
+    /// The deployment that the agent last reported, or `None` if it never reported one.
+    #[serde(default)]
+    pub deployment: Option<Deployment>,
+    /// The report that first listed this deployment. A result from before that report says nothing
+    /// about the deployment. `None` if the agent reports no deployments.
+    #[serde(default)]
+    pub first_listed_in: Option<ReportId>,
 }
 
 impl ShardRow {
@@ -197,6 +210,12 @@ pub struct OperationRow {
     pub outcomes: Vec<OutcomeRow>,
     /// The trace context of the teardown request or, once it has arrived, of the result.
     pub trace: Option<Trace>,
+    /// Whether the agent removes protected deckies too. Every copy of the command says so.
+    #[serde(default)]
+    pub override_protection: bool,
+    /// The evidence that the agent saved, for the deckies that have some, sorted by decky.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceRow>,
 }
 
 /// The outcome of an operation for one shard.
@@ -210,8 +229,17 @@ pub struct OutcomeRow {
     pub error: Option<Text>,
 }
 
-/// An idempotency key and its requester. Two requesters may use the same key for different
-/// requests.
+/// The evidence of one decky that an operation removed or stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRow {
+    /// The decky whose evidence this is.
+    pub decky: DeckyId,
+    /// The archive on the agent's host.
+    pub evidence: Evidence,
+}
+
+/// An idempotency key together with its requester, because two requesters may use the same key for
+/// different requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId {
     /// The user who sent the request.

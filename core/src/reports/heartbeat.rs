@@ -20,7 +20,7 @@ impl State {
         &mut self,
         now: Timestamp,
         from: &HostId,
-        heartbeat: Heartbeat,
+        mut heartbeat: Heartbeat,
     ) -> Result<HeartbeatAccepted, ErrorReply> {
         let Some(host) = self.hosts.get_mut(from) else {
             return Err(host_not_found(from));
@@ -60,6 +60,12 @@ impl State {
         let version = heartbeat.agent_version.clone();
         let interval_ms = heartbeat.interval_ms;
         let inventory_error = heartbeat.inventory_error.clone();
+        // The other pages have no notes, which does not mean that there are none.
+        let notes = if heartbeat.page == 1 {
+            std::mem::take(&mut heartbeat.notes)
+        } else {
+            host.row.notes.clone()
+        };
         let inventory = if is_repeat {
             None
         } else {
@@ -82,11 +88,13 @@ impl State {
         if host.row.status != HostStatus::Online
             || host.row.agent_version.as_ref() != Some(&version)
             || host.row.inventory_error != inventory_error
+            || host.row.notes != notes
         {
             let row = HostRow {
                 status: HostStatus::Online,
                 agent_version: Some(version),
                 inventory_error,
+                notes,
                 ..host.row.clone()
             };
             self.put_host(row);
@@ -129,8 +137,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::Text;
     use scuttle_schemas::hosts::HostRecord;
+    use scuttle_schemas::{Note, Text};
 
     use crate::api::Effect;
     use crate::tests::scenario::{Scenario, report};
@@ -170,5 +178,25 @@ mod tests {
         let (_, effects) = swarm.heartbeat("h", report(7, 4), None);
         assert_eq!(announced_hosts(&effects)[0].inventory_error, None);
         assert_eq!(swarm.shards("h")[0].last_seen, swarm.now);
+    }
+
+    #[test]
+    fn notes_are_announced_once_and_survive_a_restart() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.notes = &["project trap2 has no label"];
+        let (_, effects) = swarm.heartbeat("h", report(7, 1), Some(&["a"]));
+        let announced = announced_hosts(&effects);
+        assert_eq!(
+            announced[0].notes,
+            [Note::from("project trap2 has no label")]
+        );
+        let (_, effects) = swarm.heartbeat("h", report(7, 2), None);
+        assert_eq!(announced_hosts(&effects), [], "announced once");
+        swarm.crash_and_restart();
+        assert_eq!(swarm.state.hosts["h"].row.notes, announced[0].notes);
+        swarm.notes = &[];
+        let (_, effects) = swarm.heartbeat("h", report(7, 3), None);
+        assert_eq!(announced_hosts(&effects)[0].notes, []);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use scuttle_schemas::agents::ReportedShard;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, HostId, Timestamp};
+use scuttle_schemas::{DeckyId, Deployment, HostId, Timestamp};
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::record::change::Change;
@@ -46,7 +46,7 @@ impl State {
             shard.listed = is_listed;
             if !is_listed {
                 match decide_unlisted(shard) {
-                    UnlistedShard::Put(row) => put.push(row),
+                    UnlistedShard::Put(row) => put.push(*row),
                     UnlistedShard::Remove => removed.push(decky.clone()),
                     UnlistedShard::Keep => {}
                 }
@@ -86,7 +86,7 @@ impl State {
 
 /// The action for a shard that a full inventory does not list.
 enum UnlistedShard {
-    Put(ShardRow),
+    Put(Box<ShardRow>),
     Remove,
     Keep,
 }
@@ -110,7 +110,7 @@ fn decide_unlisted(shard: &Shard) -> UnlistedShard {
             if row == *shard.row {
                 UnlistedShard::Keep
             } else {
-                UnlistedShard::Put(row)
+                UnlistedShard::Put(Box::new(row))
             }
         }
     }
@@ -123,6 +123,9 @@ fn decide_listed(
     next_revision: u64,
 ) -> ListedShard {
     let known = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
+    // A decky that was deployed again is registered again: the operations of the earlier deployment
+    // neither hold the new one nor decide on its state.
+    let known = known.filter(|row| !is_redeployed(row, shard.deployment.as_ref()));
     let (state, last_error) = match known {
         // An inventory does not clear the state or the error that an operation has set.
         Some(row)
@@ -149,6 +152,12 @@ fn decide_listed(
         updated_at: known.map_or(now, |row| row.updated_at),
         revision: known.map_or(next_revision, |row| row.revision),
         registered: known.map_or(next_revision, |row| row.registered),
+        // An agent that does not report the deployment this time says nothing about it.
+        first_listed_in: match known {
+            Some(row) => row.first_listed_in,
+            None => shard.deployment.as_ref().and(host.inventory.applied_report),
+        },
+        deployment: (shard.deployment).or_else(|| known.and_then(|row| row.deployment.clone())),
     };
     match known {
         Some(known) if row == *known => ListedShard::Keep,
@@ -160,10 +169,117 @@ fn decide_listed(
     }
 }
 
+/// Returns whether an agent reports another deployment of the decky than the one in the record.
+/// Without a deployment on either side, the decky counts as the same.
+fn is_redeployed(known: &ShardRow, reported: Option<&Deployment>) -> bool {
+    let known = known.deployment.as_ref();
+    known.is_some() && reported.is_some() && known != reported
+}
+
 fn differs_only_in_reported(row: &ShardRow, known: &ShardRow) -> bool {
     let row = ShardRow {
         reported: known.reported,
         ..row.clone()
     };
     row == *known
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::operations::OperationState;
+    use scuttle_schemas::shards::ShardState;
+
+    use crate::tests::scenario::{Scenario, report};
+
+    /// Returns a swarm whose host `h` runs the deployment `1` of `a`, and nothing else.
+    fn swarm_with_deployment() -> Scenario {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.heartbeat_with_deployments("h", report(7, 1), &[("a", "1")]);
+        swarm
+    }
+
+    fn deployment(swarm: &mut Scenario) -> Option<String> {
+        let shards = swarm.shards("h");
+        let deployment = shards[0].deployment.as_ref();
+        deployment.map(|deployment| deployment.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_redeployed_decky_loses_the_failure_of_the_earlier_deployment() {
+        let mut swarm = swarm_with_deployment();
+        let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        let failed = [("a", Some("container busy"))];
+        swarm.report_result("h", report(7, 2), accepted.operation_id, None, &failed);
+        swarm.heartbeat_with_deployments("h", report(7, 3), &[("a", "1")]);
+        assert_eq!(swarm.states("h"), "a:TeardownFailed");
+        swarm.crash_and_restart();
+        swarm.heartbeat_with_deployments("h", report(7, 4), &[("a", "2")]);
+        let shard = &swarm.shards("h")[0];
+        assert_eq!(shard.state, ShardState::Running);
+        assert_eq!((&shard.last_error, shard.operation_id), (&None, None));
+        assert_eq!(deployment(&mut swarm).as_deref(), Some("2"));
+        // A report of the earlier deployment that arrives late changes nothing.
+        swarm.heartbeat_with_deployments("h", report(7, 3), &[("a", "1")]);
+        assert_eq!(deployment(&mut swarm).as_deref(), Some("2"));
+        assert_eq!(swarm.states("h"), "a:Running");
+    }
+
+    #[test]
+    fn a_redeployed_decky_is_no_longer_held_by_an_open_operation() {
+        let mut swarm = swarm_with_deployment();
+        let (first, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", "2")]);
+        assert_eq!(swarm.states("h"), "a:Running");
+        let (second, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        assert_ne!(first.operation_id, second.operation_id);
+        assert!(!second.repeated);
+        // At the deadline of the first operation, its deployment is known to be gone.
+        swarm.advance_ms(1000);
+        swarm.report_started("h", 7, second.operation_id);
+        swarm.heartbeat_with_deployments("h", report(7, 3), &[("a", "2")]);
+        swarm.advance_ms(600_000);
+        let states = [first, second].map(|it| swarm.operation(it.operation_id).state);
+        assert_eq!(
+            states,
+            [OperationState::Succeeded, OperationState::TimedOut]
+        );
+    }
+
+    #[test]
+    fn an_operation_that_was_accepted_in_the_same_batch_does_not_cover_the_new_deployment() {
+        let mut swarm = swarm_with_deployment();
+        let (first, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", "2")]);
+        let registered = swarm.shards("h")[0].revision;
+        let operation = &swarm.state.operations[&first.operation_id];
+        assert!(registered > operation.covers_until);
+    }
+
+    #[test]
+    fn a_decky_without_a_deployment_counts_as_the_same_decky() {
+        for (before, after, known) in [
+            ("1", "1", Some("1")),
+            ("", "2", Some("2")),
+            ("1", "", Some("1")),
+            ("", "", None),
+        ] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat_with_deployments("h", report(7, 1), &[("a", before)]);
+            let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+            swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", after)]);
+            assert_eq!(swarm.states("h"), "a:TearingDown");
+            let failed = [("a", Some("container busy"))];
+            swarm.report_result("h", report(7, 3), accepted.operation_id, None, &failed);
+            assert_eq!(swarm.states("h"), "a:TeardownFailed");
+            swarm.heartbeat_with_deployments("h", report(7, 4), &[("a", after)]);
+            assert_eq!(
+                swarm.states("h"),
+                "a:TeardownFailed",
+                "{before:?} {after:?}"
+            );
+            assert_eq!(deployment(&mut swarm).as_deref(), known);
+        }
+    }
 }

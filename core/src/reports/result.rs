@@ -58,11 +58,16 @@ impl State {
             return recorded(Some(DETAIL_UNKNOWN_OPERATION));
         };
         let mut operation = OperationRow::clone(operation);
+        let has_new_evidence = operation.keep_evidence(result);
         if matches!(
             operation.state,
             OperationState::Succeeded | OperationState::Failed
         ) {
             self.stats.events.repeated_results += 1;
+            // The operation may have ended without a result, at its deadline.
+            if has_new_evidence {
+                self.put_operation(operation);
+            }
             return recorded(None);
         }
         let is_late = !is_open(operation.state);
@@ -124,7 +129,12 @@ impl State {
                 }
                 ReportedOutcome::Failed => {
                     let error = shard.error.clone().unwrap_or_else(|| overall_error(result));
+                    let was_replaced = self.was_replaced(operation, decky, report);
                     operation.set_outcome(decky, ShardOutcome::Failed, Some(error.clone()));
+                    if was_replaced {
+                        updates.has_failed = true;
+                        continue;
+                    }
                     self.mark_failed(operation, decky, error.clone(), &mut updates);
                     if self.is_unregistered(operation, decky, report) {
                         let row = self.register_failed(now, operation, decky, error);
@@ -166,6 +176,24 @@ impl State {
         shard.is_some_and(|shard| shard.row.registered <= operation.covers_until)
     }
 
+    /// Returns whether a failure concerns an earlier deployment of the decky than the one in the
+    /// record: the agent reported the new deployment after the operation was accepted for the old
+    /// one, or after the result. The new deployment keeps its state, and a retry does not remove
+    /// it.
+    fn was_replaced(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
+        let outcomes = &operation.outcomes;
+        let was_covered = outcomes
+            .binary_search_by(|row| row.decky.cmp(decky))
+            .is_ok();
+        let host = self.hosts.get(&operation.host);
+        let shard = host.and_then(|host| host.shards.get(decky));
+        shard.is_some_and(|shard| {
+            let is_later = shard.row.registered > operation.covers_until;
+            let is_known = shard.row.deployment.is_some();
+            is_known && is_later && (was_covered || shard.row.first_listed_in > Some(report))
+        })
+    }
+
     /// Adds a shard that is gone to `updates.removed`. Does nothing if a newer inventory shows that
     /// the decky was deployed again.
     fn mark_removed(
@@ -183,7 +211,8 @@ impl State {
         };
         // A shard that was registered after the acceptance, and that an inventory lists which is
         // newer than this result, was deployed again.
-        let is_listed_later = shard.listed && host.inventory.applied_report > Some(report);
+        let is_listed_later = shard.row.first_listed_in > Some(report)
+            || (shard.listed && host.inventory.applied_report > Some(report));
         if self.covers_shard(operation, decky) || !is_listed_later {
             updates.removed.push(decky.clone());
         }
@@ -254,6 +283,8 @@ impl State {
             updated_at: now,
             revision: next_revision,
             registered: next_revision,
+            deployment: None,
+            first_listed_in: None,
         }
     }
 
@@ -293,4 +324,102 @@ fn overall_error(result: &TeardownResult) -> Text {
         .clone()
         .or_else(first)
         .unwrap_or_else(|| Text::from("the agent gave no reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::agents::Evidence;
+    use scuttle_schemas::operations::OperationState;
+
+    use crate::tests::scenario::{Scenario, report};
+
+    /// Returns a swarm whose host `h` runs the deployment `1` of `a`, and an operation on `a`.
+    fn swarm_with_operation() -> (Scenario, scuttle_schemas::OperationId) {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.heartbeat_with_deployments("h", report(7, 1), &[("a", "1")]);
+        let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        (swarm, accepted.operation_id)
+    }
+
+    #[test]
+    fn a_result_that_is_older_than_the_report_of_a_new_deployment_does_not_change_it() {
+        for (error, restarts) in [
+            (None, false),
+            (None, true),
+            (Some("container busy"), false),
+            (Some("container busy"), true),
+        ] {
+            let (mut swarm, operation) = swarm_with_operation();
+            // The report of the new deployment overtakes the result.
+            swarm.heartbeat_with_deployments("h", report(7, 3), &[("a", "2")]);
+            if restarts {
+                swarm.crash_and_restart();
+            }
+            swarm.report_result("h", report(7, 2), operation, None, &[("a", error)]);
+            assert_eq!(swarm.states("h"), "a:Running", "{error:?}");
+            assert_eq!(swarm.shards("h")[0].operation_id, None);
+            let state = swarm.operation(operation).state;
+            assert_eq!(state == OperationState::Failed, error.is_some());
+        }
+    }
+
+    #[test]
+    fn an_old_operation_that_fails_leaves_a_new_deployment_as_reported() {
+        let (mut swarm, operation) = swarm_with_operation();
+        swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", "2")]);
+        let failed = [("a", Some("deployed again"))];
+        swarm.report_result("h", report(7, 3), operation, None, &failed);
+        assert_eq!(swarm.states("h"), "a:Running");
+        let record = swarm.operation(operation);
+        assert_eq!(
+            (record.state, record.counts.failed),
+            (OperationState::Failed, 1)
+        );
+    }
+
+    /// The agent looked for the decky after it had reported the new deployment, and found nothing.
+    #[test]
+    fn a_new_deployment_that_the_agent_removed_leaves_the_record() {
+        let (mut swarm, operation) = swarm_with_operation();
+        swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", "2")]);
+        swarm.report_result("h", report(7, 3), operation, None, &[("a", None)]);
+        assert_eq!(swarm.states("h"), "");
+    }
+
+    #[test]
+    fn the_evidence_of_a_result_after_the_end_of_the_operation_is_kept() {
+        let (mut swarm, operation) = swarm_with_operation();
+        swarm.heartbeat_with_deployments("h", report(7, 2), &[]);
+        swarm.advance_ms(600_000);
+        assert_eq!(swarm.operation(operation).state, OperationState::Succeeded);
+        let evidence = Evidence {
+            path: "/evidence/a.tar.zst".to_owned(),
+            bytes: 1,
+            sha256: "0f".repeat(32),
+        };
+        swarm.evidence = Some(evidence.clone());
+        for _ in 0..2 {
+            swarm.report_result("h", report(7, 3), operation, None, &[("a", None)]);
+            let shards = swarm.operation(operation).shards.expect("the shards");
+            assert_eq!(shards[0].evidence.as_ref(), Some(&evidence));
+        }
+    }
+
+    #[test]
+    fn the_evidence_of_a_result_is_kept_with_the_operation() {
+        for error in [None, Some("container busy")] {
+            let (mut swarm, operation) = swarm_with_operation();
+            let evidence = Evidence {
+                path: "/var/lib/scuttle-agent/evidence/a.tar.zst".to_owned(),
+                bytes: 18_211,
+                sha256: "0f".repeat(32),
+            };
+            swarm.evidence = Some(evidence.clone());
+            swarm.report_result("h", report(7, 2), operation, None, &[("a", error)]);
+            swarm.crash_and_restart();
+            let shards = swarm.operation(operation).shards.expect("the shards");
+            assert_eq!(shards[0].evidence, Some(evidence));
+        }
+    }
 }

@@ -104,6 +104,7 @@ impl State {
         let row = HostRow {
             status: HostStatus::Decommissioned,
             inventory_error: None,
+            notes: Vec::new(),
             ..host.row.clone()
         };
         self.put_host(row);

@@ -53,6 +53,7 @@ impl State {
             agent_version: None,
             inventory_error: None,
             applied,
+            notes: Vec::new(),
         });
         Ok(accepted_reply(self.hosts[&id].to_record(), false))
     }

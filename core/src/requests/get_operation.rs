@@ -29,12 +29,13 @@ fn add_shards(record: OperationRecord, row: &OperationRow) -> OperationRecord {
     let shards = (row.outcomes.iter().filter(has_failed))
         .chain(row.outcomes.iter().filter(|row| !has_failed(row)))
         .take(MAX_LISTED_OUTCOMES)
-        .take_while(|row| row.try_reserve(&mut free_bytes))
-        .map(|row| OperationShard {
-            decky_id: row.decky.clone(),
-            outcome: row.outcome,
-            error: row.error.clone(),
+        .map(|outcome| OperationShard {
+            decky_id: outcome.decky.clone(),
+            outcome: outcome.outcome,
+            error: outcome.error.clone(),
+            evidence: row.find_evidence(&outcome.decky).cloned(),
         })
+        .take_while(|shard| shard.try_reserve(&mut free_bytes))
         .collect();
     OperationRecord {
         shards: Some(shards),

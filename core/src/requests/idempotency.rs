@@ -123,6 +123,7 @@ fn hash_request(request: &TeardownRequest) -> Uuid {
         dry_run: _,
         expect_plan,
         reason,
+        override_protection,
     } = request;
     let timeout = timeout_s.to_string();
     let parts = [
@@ -132,5 +133,7 @@ fn hash_request(request: &TeardownRequest) -> Uuid {
         expect_plan.as_deref(),
         reason.as_deref(),
     ];
-    hash_texts(parts.into_iter())
+    // A request without the override has the hash that earlier versions gave it.
+    let protection = override_protection.then_some(Some("override_protection"));
+    hash_texts(parts.into_iter().chain(protection))
 }

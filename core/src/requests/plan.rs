@@ -1,28 +1,32 @@
 //! Teardown plans: builds the plan that a `dry_run` request returns, and checks that the plan hash
 //! in `expect_plan` still matches the current plan.
 
-use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
-use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId};
+use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId};
 
+use crate::record::rows::ShardRow;
 use crate::requests::hash::hash_texts;
 
-/// Returns the plan for the teardown of `targets`. The hash covers the host and the deckies, but
-/// not their states.
+/// Returns the plan for the teardown of `targets`. The hash covers the host, the deckies and their
+/// deployments, but not their states.
 pub(crate) fn build_plan<'s>(
     host: &HostId,
-    targets: impl Iterator<Item = (&'s DeckyId, ShardState)> + Clone,
+    targets: impl Iterator<Item = &'s ShardRow> + Clone,
 ) -> TeardownPlan {
-    let names = targets.clone().map(|(decky, _)| Some(decky.as_str()));
+    let names = targets.clone().flat_map(|row| {
+        let deployment = row.deployment.as_ref().map(Deployment::as_str);
+        [Some(row.decky.as_str()), deployment]
+    });
     let parts = std::iter::once(Some(host.as_str())).chain(names);
     TeardownPlan {
         accepted: false,
         detail: DETAIL_DRY_RUN.to_owned(),
         plan: hash_texts(parts).simple().to_string(),
         targets: targets
-            .map(|(decky_id, state)| PlanTarget {
-                decky_id: decky_id.clone(),
-                state,
+            .map(|row| PlanTarget {
+                decky_id: row.decky.clone(),
+                state: row.state,
+                deployment: row.deployment.clone(),
             })
             .collect(),
     }
@@ -39,4 +43,65 @@ pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), Erro
         ErrorCode::PlanChanged,
         format!("the plan has changed and now has {targets} targets: request a dry run again"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::ErrorCode;
+    use scuttle_schemas::teardown::TeardownPlan;
+
+    use crate::api::Reply;
+    use crate::tests::scenario::{Scenario, report};
+
+    fn request_plan(swarm: &mut Scenario, target: &str) -> TeardownPlan {
+        let request = format!(r#"{{"host_uuid":"h",{target}"dry_run":true}}"#);
+        match swarm.teardown_json(&request, None, "alice").0 {
+            Reply::Plan(plan) => plan,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_no_longer_holds_after_a_target_was_deployed_again() {
+        for target in ["", r#""decky_id":"a","#] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat_with_deployments("h", report(7, 1), &[("a", "1"), ("b", "")]);
+            let plan = request_plan(&mut swarm, target);
+            let deployment = plan.targets[0].deployment.as_ref();
+            assert_eq!(
+                deployment.map(scuttle_schemas::Deployment::as_str),
+                Some("1")
+            );
+            assert_eq!(request_plan(&mut swarm, target).plan, plan.plan);
+
+            swarm.heartbeat_with_deployments("h", report(7, 2), &[("a", "2"), ("b", "")]);
+            let plan = plan.plan;
+            let request = format!(r#"{{"host_uuid":"h",{target}"expect_plan":"{plan}"}}"#);
+            match swarm.teardown_json(&request, None, "alice").0 {
+                Reply::Rejected(error) => assert_eq!(error.code, ErrorCode::PlanChanged),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(swarm.states("h"), "a:Running b:Running");
+        }
+    }
+
+    /// The hash must not confuse the name of a decky with a deployment.
+    #[test]
+    fn a_plan_distinguishes_deckies_from_deployments() {
+        let mut plans = Vec::new();
+        for deckies in [
+            &[("a", "b")][..],
+            &[("a", ""), ("b", "")],
+            &[("a", "")],
+            &[("a", "b"), ("b", "")],
+        ] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat_with_deployments("h", report(7, 1), deckies);
+            plans.push(request_plan(&mut swarm, "").plan);
+        }
+        let distinct: std::collections::BTreeSet<_> = plans.iter().collect();
+        assert_eq!(distinct.len(), plans.len());
+    }
 }

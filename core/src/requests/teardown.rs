@@ -3,7 +3,9 @@
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::teardown::{DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted};
+use scuttle_schemas::teardown::{
+    DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
+};
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Timestamp};
 
 use crate::api::{Reply, TeardownArgs};
@@ -54,7 +56,7 @@ impl State {
         };
         if request.dry_run || request.expect_plan.is_some() {
             let targets = shards.clone();
-            let targets = targets.map(|(decky, shard)| (decky, shard.row.state));
+            let targets = targets.map(|(_, shard)| &*shard.row);
             let plan = build_plan(&request.host_uuid, targets);
             if let Some(expected) = &request.expect_plan {
                 check_plan(expected, &plan)?;
@@ -63,7 +65,7 @@ impl State {
                 return Ok(Reply::Plan(plan));
             }
         }
-        let reply = if let Some(open) = self.find_covering_operation(host, only) {
+        let reply = if let Some(open) = self.find_covering_operation(host, request) {
             accepted_reply(open, DETAIL_IN_PROGRESS, true)
         } else {
             let targets = shards
@@ -121,6 +123,8 @@ impl State {
                 })
                 .collect(),
             trace: args.trace,
+            override_protection: request.override_protection,
+            evidence: Vec::new(),
         };
         let reply = accepted_reply(&operation, DETAIL_QUEUED, false);
         self.send_command(now, &mut operation);
@@ -135,20 +139,24 @@ impl State {
         reply
     }
 
-    /// Returns the open operation that covers the decky. If `decky` is `None`, returns an open
-    /// operation of the whole host that covers every shard that is now on the host.
+    /// Returns the open operation that covers the request's decky. For a request without decky,
+    /// returns an open operation of the whole host that covers every shard that is now on the host.
+    ///
+    /// An operation that respects the protection of deckies does not cover a request that overrides
+    /// it: the override would be lost.
     fn find_covering_operation(
         &self,
         host: &Host,
-        decky: Option<&DeckyId>,
+        request: &TeardownRequest,
     ) -> Option<&OperationRow> {
         let find_open = |id: &OperationId| {
             host.open_operations
                 .contains(id)
                 .then(|| self.operations.get(id).map(|row| &**row))
                 .flatten()
+                .filter(|row| row.override_protection || !request.override_protection)
         };
-        match decky {
+        match &request.decky_id {
             Some(decky) => find_open(&host.shards.get(decky)?.row.operation?),
             None => host
                 .open_operations

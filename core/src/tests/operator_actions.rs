@@ -1,7 +1,7 @@
 //! Features for operators besides a plain teardown: cancel, dry run, idempotency key, decommission,
 //! and `waiting_for`. Each test checks one promise of the protocol.
 
-use scuttle_schemas::agents::AgentCommand;
+use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::operations::{CancelRequest, OperationState};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan};
 use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
@@ -264,6 +264,72 @@ fn a_request_that_joins_an_open_operation_keeps_its_key_too() {
         expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k"))),
         joined
     );
+}
+
+fn sent_commands(effects: &[Effect]) -> Vec<TeardownCommand> {
+    let commands = effects.iter().filter_map(|effect| match effect {
+        Effect::Command {
+            command: AgentCommand::Teardown(command),
+            ..
+        } => Some(command.clone()),
+        _ => None,
+    });
+    commands.collect()
+}
+
+#[test]
+fn every_copy_of_a_command_carries_the_override_of_its_request() {
+    const REQUEST: &str = r#"{"host_uuid":"h","decky_id":"a","override_protection":true}"#;
+    let mut swarm = swarm_with_host();
+    let (_, effects) = swarm.teardown_json(REQUEST, None, "alice");
+    let [first] = &sent_commands(&effects)[..] else {
+        panic!("expected one command: {effects:?}");
+    };
+    assert!(first.override_protection);
+    let repeats = sent_commands(&swarm.advance_ms(5_000));
+    let after_crash = sent_commands(&swarm.crash_and_restart());
+    let (_, effects) = swarm.heartbeat("h", report(BOOT + 1, 1), Some(&["a", "b"]));
+    for commands in [repeats, after_crash, sent_commands(&effects)] {
+        assert!(commands.iter().all(|command| command.override_protection));
+    }
+    assert_eq!(sent_commands(&effects).len(), 1);
+    let (_, effects) = swarm.teardown("h", Some("b")).expect("accepted");
+    assert!(!sent_commands(&effects)[0].override_protection);
+}
+
+/// Otherwise the override would be lost, and the agent would refuse a protected decky.
+#[test]
+fn a_request_with_an_override_does_not_join_an_operation_without_one() {
+    let mut swarm = swarm_with_host();
+    for (decky, request) in [
+        (
+            Some("a"),
+            r#"{"host_uuid":"h","decky_id":"a","override_protection":true}"#,
+        ),
+        (None, r#"{"host_uuid":"h","override_protection":true}"#),
+    ] {
+        let (plain, _) = swarm.teardown("h", decky).expect("accepted");
+        let overriding = expect_accepted(request_teardown(&mut swarm, request, None));
+        assert!(!overriding.repeated);
+        assert_ne!(overriding.operation_id, plain.operation_id);
+        let (joined, _) = swarm.teardown("h", decky).expect("accepted");
+        assert_eq!(joined.operation_id, overriding.operation_id);
+        let again = expect_accepted(request_teardown(&mut swarm, request, None));
+        assert_eq!(again.operation_id, overriding.operation_id);
+    }
+}
+
+#[test]
+fn a_key_belongs_to_a_request_with_the_same_override() {
+    let mut swarm = swarm_with_host();
+    let plain = r#"{"host_uuid":"h","decky_id":"a"}"#;
+    let explicit = r#"{"host_uuid":"h","decky_id":"a","override_protection":false}"#;
+    let overriding = r#"{"host_uuid":"h","decky_id":"a","override_protection":true}"#;
+    let first = expect_accepted(request_teardown(&mut swarm, plain, Some("k")));
+    let repeat = expect_accepted(request_teardown(&mut swarm, explicit, Some("k")));
+    assert_eq!(repeat.operation_id, first.operation_id);
+    let other = expect_rejected(request_teardown(&mut swarm, overriding, Some("k")));
+    assert_eq!(other.code, ErrorCode::IdempotencyConflict);
 }
 
 #[test]

@@ -22,7 +22,8 @@ enum Action {
         host: usize,
         boot: u128,
         sequence: u64,
-        listed: Option<Vec<bool>>,
+        /// The deployment of each decky that is listed. 0 stands for none.
+        listed: Option<Vec<Option<u8>>>,
     },
     Started {
         host: usize,
@@ -57,7 +58,7 @@ fn any_action() -> impl Strategy<Value = Action> {
     let operation = 0..8_usize;
     prop_oneof![
         4 => (host.clone(), proptest::option::of(0..DECKIES.len())).prop_map(|(host, decky)| Action::Teardown { host, decky }),
-        6 => (host.clone(), 1..4_u128, 1..40_u64, proptest::option::of(proptest::collection::vec(any::<bool>(), 3)))
+        6 => (host.clone(), 1..4_u128, 1..40_u64, proptest::option::of(proptest::collection::vec(proptest::option::of(0..3_u8), 3)))
             .prop_map(|(host, boot, sequence, listed)| Action::Heartbeat { host, boot, sequence, listed }),
         2 => (host.clone(), operation.clone()).prop_map(|(host, operation)| Action::Started { host, operation }),
         2 => operation.clone().prop_map(|operation| Action::Cancel { operation }),
@@ -114,9 +115,15 @@ impl History {
                 sequence,
                 listed,
             } => {
-                let listed = listed.map(|listed| select_deckies(&listed));
                 let id = report(boot, sequence);
-                let reply = self.swarm.try_heartbeat(HOSTS[host], id, listed.as_deref());
+                let reply = match listed {
+                    Some(listed) => {
+                        let deckies = select_deckies(&listed);
+                        self.swarm
+                            .try_heartbeat_with_deployments(HOSTS[host], id, &deckies)
+                    }
+                    None => self.swarm.try_heartbeat(HOSTS[host], id, None),
+                };
                 reply.map(|(_, effects)| effects).unwrap_or_default()
             }
             Action::Cancel { operation } => match self.accepted.get(operation) {
@@ -180,12 +187,12 @@ impl History {
     }
 }
 
-fn select_deckies(listed: &[bool]) -> Vec<&'static str> {
-    DECKIES
-        .iter()
-        .zip(listed)
-        .filter(|(_, listed)| **listed)
-        .map(|(decky, _)| *decky)
+/// Returns the listed deckies, each with its deployment.
+fn select_deckies(listed: &[Option<u8>]) -> Vec<(&'static str, &'static str)> {
+    let all = DECKIES.iter().zip(listed);
+    let listed = all.filter_map(|(decky, listed)| listed.map(|deployment| (*decky, deployment)));
+    listed
+        .map(|(decky, deployment)| (decky, ["", "1", "2"][usize::from(deployment)]))
         .collect()
 }
 

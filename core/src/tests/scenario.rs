@@ -2,9 +2,9 @@
 //! can crash and restart the process at any time.
 
 use scuttle_schemas::agents::{
-    Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,
-    ReportedState, ResultOutcome, ShardResult, TeardownProgress, TeardownProgressType,
-    TeardownResult, TeardownResultType,
+    Evidence, Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome,
+    ReportedShard, ReportedState, ResultOutcome, ShardResult, TeardownProgress,
+    TeardownProgressType, TeardownResult, TeardownResultType,
 };
 use scuttle_schemas::hosts::{
     DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest,
@@ -12,7 +12,9 @@ use scuttle_schemas::hosts::{
 use scuttle_schemas::operations::{CancelRequest, OperationGetRequest, OperationRecord};
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{BootId, ErrorReply, HostId, Labels, OperationId, Services, Text, Timestamp};
+use scuttle_schemas::{
+    BootId, ErrorReply, HostId, Labels, Note, OperationId, Services, Text, Timestamp,
+};
 use uuid::Uuid;
 
 use crate::api::{Effect, Input, Reply, TeardownArgs};
@@ -29,6 +31,10 @@ pub(crate) struct Scenario {
     last_id: u128,
     /// The `inventory_error` in every heartbeat that is sent from now on.
     pub(crate) inventory_error: Option<&'static str>,
+    /// The `notes` in every heartbeat that is sent from now on.
+    pub(crate) notes: &'static [&'static str],
+    /// The evidence of each decky in every result that is sent from now on.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 impl Scenario {
@@ -40,6 +46,8 @@ impl Scenario {
             journal: Vec::new(),
             last_id: 0,
             inventory_error: None,
+            notes: &[],
+            evidence: None,
         };
         swarm.apply(Input::Start);
         swarm
@@ -134,6 +142,7 @@ impl Scenario {
             dry_run: false,
             expect_plan: None,
             reason: None,
+            override_protection: false,
         };
         Input::Teardown(TeardownArgs {
             request,
@@ -197,6 +206,8 @@ impl Scenario {
             journal: self.journal.clone(),
             last_id: self.last_id,
             inventory_error: self.inventory_error,
+            notes: self.notes,
+            evidence: self.evidence.clone(),
         };
         other.crash_and_restart();
         other
@@ -260,6 +271,34 @@ impl Scenario {
             .expect("an active host");
     }
 
+    /// Sends a heartbeat with a full inventory of running deckies, each with its deployment. An
+    /// empty text stands for a decky whose deployment the agent does not report.
+    pub(crate) fn heartbeat_with_deployments(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        deckies: &[(&str, &str)],
+    ) -> Vec<Effect> {
+        self.try_heartbeat_with_deployments(host, report, deckies)
+            .expect("an active host")
+            .1
+    }
+
+    /// Sends a heartbeat like [`heartbeat_with_deployments`](Self::heartbeat_with_deployments), and
+    /// returns an error if it is rejected.
+    pub(crate) fn try_heartbeat_with_deployments(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        deckies: &[(&str, &str)],
+    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
+        let shards = deckies.iter().map(|(decky, deployment)| ReportedShard {
+            deployment: deployment.parse().ok(),
+            ..running_decky(decky)
+        });
+        self.send_heartbeat(host, report, Some(shards.collect()))
+    }
+
     fn send_heartbeat(
         &mut self,
         host: &str,
@@ -277,6 +316,7 @@ impl Scenario {
             pages: 1,
             shards,
             inventory_error: self.inventory_error.map(Text::from),
+            notes: self.notes.iter().map(|note| Note::from(*note)).collect(),
         };
         let replied = self.request(Input::Heartbeat {
             host: host.parse().unwrap(),
@@ -328,6 +368,7 @@ impl Scenario {
                 ReportedOutcome::Removed
             },
             error: error.map(Text::from),
+            evidence: self.evidence.clone(),
         });
         let result = TeardownResult {
             kind: TeardownResultType,
@@ -412,5 +453,6 @@ fn running_decky(decky: &str) -> ReportedShard {
         services: Services::default(),
         decky_ip: None,
         labels: Labels::default(),
+        deployment: None,
     }
 }

@@ -22,6 +22,7 @@ impl State {
             attempt: row.attempts,
             controller_epoch: self.meta.epoch,
             not_after: row.deadline,
+            override_protection: row.override_protection,
         };
         self.batch.effects.push(Effect::Command {
             host: row.host.clone(),

@@ -5,11 +5,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::messages::message_type::message_type;
 use crate::messages::shards::ShardState;
-use crate::types::decode::{objects, optional_objects};
+use crate::types::decode::{is_false, objects, optional_objects};
+use crate::types::deployment::Deployment;
 use crate::types::ids::{BootId, DeckyId, HostId, OperationId};
 use crate::types::labels::{Labels, Services};
-use crate::types::text::Text;
-use crate::types::text::bounded;
+use crate::types::text::{Note, Text, bounded};
 use crate::types::timestamp::Timestamp;
 
 /// A command from the controller to an agent.
@@ -42,6 +42,10 @@ pub struct TeardownCommand {
     pub controller_epoch: u64,
     /// The deadline of the operation. An agent does not start the operation after this time.
     pub not_after: Timestamp,
+    /// Whether to remove deckies with the label `scuttle.protected=true` too, which an agent
+    /// otherwise refuses. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub override_protection: bool,
 }
 
 /// A command to an agent: do not start an operation.
@@ -66,6 +70,8 @@ pub enum ProgressStep {
     Started,
     /// The agent is stopping containers.
     Stopping,
+    /// The agent is saving the logs and changed files of stopped containers.
+    SavingEvidence,
     /// The agent is removing containers and networks.
     Removing,
     /// The agent is checking that everything is gone.
@@ -78,6 +84,7 @@ impl ProgressStep {
         match self {
             Self::Started => "started",
             Self::Stopping => "stopping",
+            Self::SavingEvidence => "saving_evidence",
             Self::Removing => "removing",
             Self::Verifying => "verifying",
         }
@@ -138,6 +145,47 @@ pub enum ReportedOutcome {
     Failed,
 }
 
+/// The archive on the agent's host in which an operation saved the logs and changed files of one
+/// decky before it removed the decky.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+pub struct Evidence {
+    /// The path of the archive on the agent's host. At most 1024 characters.
+    #[serde(deserialize_with = "deserialize_evidence_path")]
+    #[cfg_attr(feature = "generate", schemars(length(max = MAX_EVIDENCE_PATH_CHARS)))]
+    pub path: String,
+    /// The size of the archive, in bytes.
+    pub bytes: u64,
+    /// The SHA-256 hash of the archive, as 64 hexadecimal digits in lower case.
+    #[serde(deserialize_with = "deserialize_sha256")]
+    #[cfg_attr(feature = "generate", schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+    pub sha256: String,
+}
+
+/// The maximum length of the path of an evidence archive, in characters.
+pub const MAX_EVIDENCE_PATH_CHARS: usize = 1024;
+
+fn deserialize_evidence_path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let path = String::deserialize(from)?;
+    if path.chars().count() > MAX_EVIDENCE_PATH_CHARS {
+        return Err(serde::de::Error::custom(format!(
+            "the path of an evidence archive is longer than {MAX_EVIDENCE_PATH_CHARS} characters"
+        )));
+    }
+    Ok(path)
+}
+
+fn deserialize_sha256<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let digits = String::deserialize(from)?;
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digits.len() != 64 || !digits.bytes().all(is_digit) {
+        return Err(serde::de::Error::custom(
+            "sha256 must be 64 hexadecimal digits in lower case",
+        ));
+    }
+    Ok(digits)
+}
+
 /// The outcome of an operation for one decky, with the error if it failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
@@ -149,6 +197,9 @@ pub struct ShardResult {
     /// The reason why the decky could not be removed. Absent or null without a failure.
     #[serde(default)]
     pub error: Option<Text>,
+    /// The archive with the logs and changed files of the decky. Absent if none was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 message_type!(
@@ -246,6 +297,10 @@ pub struct ReportedShard {
     /// The labels of the decky, as pairs of key and value.
     #[serde(default)]
     pub labels: Labels,
+    /// The identity of this deployment of the decky. It changes when the decky is deployed again.
+    /// Absent if the agent does not report deployments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
 }
 
 message_type!(
@@ -295,7 +350,19 @@ pub struct Heartbeat {
     /// The reason why the inventory could not be read. Absent if it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
+    /// Notes on what the agent found and could not attribute to a decky, or had to leave on the
+    /// host. At most 32. Absent if there are none, and on every page but the first.
+    #[serde(
+        default,
+        deserialize_with = "deserialize_notes",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[cfg_attr(feature = "generate", schemars(length(max = MAX_NOTES)))]
+    pub notes: Vec<Note>,
 }
+
+/// The maximum number of notes in a heartbeat.
+pub const MAX_NOTES: usize = 32;
 
 /// The default interval between heartbeats, in milliseconds.
 pub const DEFAULT_INTERVAL_MS: u32 = 10_000;
@@ -310,6 +377,16 @@ fn default_interval() -> u32 {
 
 fn first_page() -> u32 {
     1
+}
+
+fn deserialize_notes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Note>, D::Error> {
+    let notes = Vec::<Note>::deserialize(deserializer)?;
+    if notes.len() > MAX_NOTES {
+        return Err(serde::de::Error::custom(format!(
+            "notes must be at most {MAX_NOTES}"
+        )));
+    }
+    Ok(notes)
 }
 
 fn deserialize_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -6,8 +6,7 @@ use crate::messages::message_type::message_type;
 use crate::messages::page::PageLimit;
 use crate::types::ids::{HostId, HostName};
 use crate::types::labels::Labels;
-use crate::types::text::Text;
-use crate::types::text::bounded;
+use crate::types::text::{Note, Text, bounded};
 use crate::types::timestamp::Timestamp;
 
 /// The status of a host, which depends on its heartbeats and on whether it was decommissioned.
@@ -58,6 +57,11 @@ pub struct HostRecord {
     /// shards may then be outdated. Absent if the agent could read the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
+    /// Notes of the last heartbeat on what the agent found and could not attribute to a decky, or
+    /// had to leave on the host. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::messages::agents::MAX_NOTES)))]
+    pub notes: Vec<Note>,
     /// The number of the host's shards in the record.
     pub shards: usize,
     /// The number of the host's open operations.

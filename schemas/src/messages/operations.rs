@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::messages::agents::Evidence;
 use crate::messages::message_type::message_type;
 use crate::messages::page::PageLimit;
 use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
@@ -90,6 +91,10 @@ pub struct OperationShard {
     pub outcome: ShardOutcome,
     /// The reason why the shard could not be removed. Null without a failure.
     pub error: Option<Text>,
+    /// The archive on the agent's host with the logs and changed files of the decky. Absent if none
+    /// was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// The condition that an open operation waits for.

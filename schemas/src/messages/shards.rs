@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::message_type::message_type;
 use crate::messages::page::PageLimit;
+use crate::types::deployment::Deployment;
 use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::labels::{Labels, Services};
 use crate::types::text::Text;
@@ -63,6 +64,10 @@ pub struct ShardRecord {
     pub last_error: Option<Text>,
     /// The id of the operation that last took the shard over, or null if no operation ever did.
     pub operation_id: Option<OperationId>,
+    /// The identity of this deployment of the decky, as the agent reports it. It changes when the
+    /// decky is deployed again. Absent if the agent does not report deployments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
     /// The time at which the agent last reported the decky.
     pub last_seen: Timestamp,
     /// The time at which the record last changed.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::messages::shards::ShardState;
+use crate::types::decode::is_false;
+use crate::types::deployment::Deployment;
 use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::text::{MAX_TEXT_CHARS, bounded};
 use crate::types::timestamp::Timestamp;
@@ -40,6 +42,9 @@ pub struct TeardownRequest {
     #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT_CHARS>")]
     #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
+    /// Whether to tear down protected deckies too. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub override_protection: bool,
 }
 
 fn default_timeout() -> u32 {
@@ -115,4 +120,8 @@ pub struct PlanTarget {
     pub decky_id: DeckyId,
     /// The current state of the shard.
     pub state: ShardState,
+    /// The identity of the deployment that the teardown would remove. Absent if the agent does not
+    /// report deployments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
 }

@@ -89,6 +89,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// Returns whether a flag is false. Use with `skip_serializing_if` for an optional flag.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Deserializes a list of at most `MAX_DECKIES_PER_HOST` objects. Use with `deserialize_with`.
 pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where

@@ -2,6 +2,7 @@
 //! checks a value when the value is created or decoded.
 
 pub(crate) mod decode;
+pub(crate) mod deployment;
 pub(crate) mod ids;
 pub(crate) mod labels;
 pub(crate) mod limits;

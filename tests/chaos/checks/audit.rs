@@ -244,7 +244,8 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
 ///
 /// - removed a decky without a request
 /// - removed a decky after the operation had ended
-/// - restarted an operation after it had started another operation
+/// - started an operation after it had ended, or while another operation ran for which it had to
+///   wait
 /// - finished an operation twice
 fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     use scuttle_agent_sim::action_log::Action;
@@ -260,17 +261,28 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                 losses.push(format!("{host} finished {} twice", result.operation_id));
             }
         }
-        let mut started = BTreeSet::new();
-        let mut latest = None;
+        let mut started = BTreeMap::new();
         for line in &ground_truth.log {
             match &line.action {
                 Action::Started { operation_id, .. } => {
-                    if !started.insert(*operation_id) && latest != Some(*operation_id) {
+                    let Some(found) = evidence.operations.get(operation_id) else {
+                        losses.push(format!("{host} started {operation_id} without a request"));
+                        continue;
+                    };
+                    let decky = found.decky_id.as_ref();
+                    let ends_after = |id| ends.get(id).is_some_and(|end| *end > line.at);
+                    if ends.get(operation_id).is_some_and(|end| line.at > *end) {
                         losses.push(format!(
-                            "{host} restarted {operation_id} after another operation"
+                            "{host} started {operation_id} after its operation had ended"
                         ));
                     }
-                    latest = Some(*operation_id);
+                    let obstacle = started.iter().find(|(id, other)| {
+                        *id != operation_id && must_not_overlap(decky, **other) && ends_after(*id)
+                    });
+                    if let Some((other, _)) = obstacle {
+                        losses.push(format!("{host} started {operation_id} while {other} ran"));
+                    }
+                    started.insert(*operation_id, decky);
                 }
                 Action::Removed {
                     operation_id,
@@ -298,7 +310,16 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// Checks that each shard whose latest teardown failed shows the failure: the shard is
+/// Returns whether two operations of a host must not run at the same time. `None` stands for the
+/// whole host.
+fn must_not_overlap(first: Option<&DeckyId>, second: Option<&DeckyId>) -> bool {
+    match (first, second) {
+        (Some(first), Some(second)) => first == second,
+        (None, _) | (_, None) => true,
+    }
+}
+
+/// Checks that each shard whose latest operation failed shows the failure: the shard is
 /// `teardown_failed`, has an error, and names that operation. Shards that were removed or
 /// redeployed afterwards are exempt.
 ///

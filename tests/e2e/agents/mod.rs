@@ -1,6 +1,7 @@
 //! Reports of agents, and how the controller handles them.
 
 mod heartbeats;
+mod notes_and_evidence;
 mod results;
 mod simulated_agents;
 mod stale_reports;

@@ -198,6 +198,47 @@ async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
     Ok(())
 }
 
+/// The list of failed deckies that the operator saw may be out of date when the request arrives.
+#[tokio::test]
+async fn a_retry_does_not_tear_down_a_new_deployment() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &[]).await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let deckies = [("decky-01", "first"), ("decky-02", "first")];
+    agent.report_deployments(&deckies).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
+    let id = accepted.operation_id.to_string();
+    let shards = vec![
+        failed_shard("decky-01", "container busy"),
+        failed_shard("decky-02", "container busy"),
+    ];
+    let operation = agent.next_command().await?.operation_id;
+    agent
+        .report_failure(operation, "container busy", shards)
+        .await?;
+    agent
+        .report_deployments(&[("decky-01", "second"), ("decky-02", "first")])
+        .await?;
+    let answer = cli.run_json(&["retry", &id], 0, "cli/teardowns").await?;
+    let teardowns = answer["teardowns"].as_array().expect("a list");
+    assert_eq!(teardowns.len(), 1);
+    assert_eq!(teardowns[0]["decky_id"], "decky-02");
+    let states = cluster.operator.shard_states(&agent.host).await?;
+    assert_eq!(states, "decky-01 running, decky-02 tearing_down");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_option_override_protection_is_in_the_command() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let arguments = ["teardown", "worker-a", "--yes", "--override-protection"];
+    cli.run(&arguments).await?.expect_success()?;
+    assert!(agent.next_command().await?.override_protection);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> TestResult {
     let nats = Nats::start().await?;

@@ -114,6 +114,7 @@ fn write_large_record(data_dir: &Path) -> TestResult {
             agent_version: None,
             inventory_error: None,
             applied: None,
+            notes: Vec::new(),
         })));
         for number in 0..MAX_DECKIES_PER_HOST {
             changes.push(Change::Shard(Arc::new(ShardRow {
@@ -130,6 +131,8 @@ fn write_large_record(data_dir: &Path) -> TestResult {
                 updated_at: now,
                 revision: 0,
                 registered: 0,
+                deployment: None,
+                first_listed_in: None,
             })));
         }
     }

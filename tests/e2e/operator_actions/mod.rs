@@ -6,4 +6,5 @@ mod decommission;
 mod dry_run;
 mod hosts;
 mod idempotency_key;
+mod override_protection;
 mod waiting_for;

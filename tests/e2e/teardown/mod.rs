@@ -4,4 +4,5 @@
 mod concurrent_teardowns;
 mod deadlines;
 mod delivery;
+mod new_deployments;
 mod requests;

@@ -90,6 +90,7 @@ impl FakeAgent {
             pages: 1,
             shards,
             inventory_error: None,
+            notes: Vec::new(),
         }
     }
 
@@ -124,6 +125,19 @@ impl FakeAgent {
         deckies: &[&str],
     ) -> Result<HeartbeatAccepted, RequestError> {
         let heartbeat = self.next_heartbeat(Some(reported_inventory(deckies)));
+        self.send(&heartbeat).await
+    }
+
+    /// Sends the next heartbeat with an inventory of running deckies, each with its deployment.
+    pub async fn report_deployments(
+        &mut self,
+        deckies: &[(&str, &str)],
+    ) -> Result<HeartbeatAccepted, RequestError> {
+        let shards = deckies.iter().map(|(decky, deployment)| ReportedShard {
+            deployment: Some(deployment.parse().expect("a valid deployment")),
+            ..reported_shard(decky)
+        });
+        let heartbeat = self.next_heartbeat(Some(shards.collect()));
         self.send(&heartbeat).await
     }
 
@@ -293,6 +307,7 @@ fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> S
         decky_id: decky.parse().expect("a valid decky_id"),
         outcome,
         error: error.map(Into::into),
+        evidence: None,
     }
 }
 

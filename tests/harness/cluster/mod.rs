@@ -18,6 +18,7 @@ use crate::servers::nats::Nats;
 use crate::servers::nats_cluster;
 use crate::wait::wait_until;
 
+pub mod docker_host;
 mod leadership;
 pub mod provisioned_server;
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+pub mod agent;
 pub mod controller;
 pub mod process;
 pub mod scuttle;

@@ -191,7 +191,11 @@ impl Simulation {
                 boot,
                 observation,
             } => self.read_inventory(host, boot, *observation),
-            Event::RemoveDecky { host, boot } => self.remove_decky(host, boot),
+            Event::RemoveDecky {
+                host,
+                boot,
+                operation,
+            } => self.remove_decky(host, boot, operation),
             Event::VerifyTeardown {
                 host,
                 boot,

@@ -78,7 +78,18 @@ export const requestTeardown = (shard: { host_uuid: string; decky_id: string }) 
 
 /** Retries failed teardowns, one decky at a time, so that deckies deployed since then are not touched. */
 export function retryTeardowns(shards: readonly ShardRecord[]): void {
-  for (const shard of shards) void requestTeardown(shard);
+  for (const shard of shards) void trackRequest(shardKey(shard), () => sendRetry(shard));
+}
+
+/** Retries a failed teardown, unless the decky was deployed again since. */
+async function sendRetry(shard: ShardRecord): Promise<void> {
+  const { host_uuid, decky_id } = shard;
+  const plan = await sendRequest<TeardownPlan>(connection(), TEARDOWN, { host_uuid, decky_id, dry_run: true });
+  const isSame = plan.targets.every(
+    (target) => target.state === 'teardown_failed' && target.deployment === shard.deployment,
+  );
+  if (!isSame) throw new RequestError('plan_changed', 'The decky has changed since its teardown failed.');
+  await sendTeardown({ host_uuid, decky_id, expect_plan: plan.plan });
 }
 
 /** Returns what the teardown of a whole host would remove. */

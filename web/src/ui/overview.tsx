@@ -7,7 +7,7 @@ import type { Swarm } from '../state/swarm';
 import type { HostRecord, OperationRecord, ShardRecord, ShardState } from '../wire';
 import { formatAge, formatCount, formatNumber, formatTarget, formatTime } from '../text/format';
 import { OPERATION_STATES, SHARD_STATES } from '../text/labels';
-import { hostBadge } from './hosts/hosts';
+import { formatNotes, hostBadge } from './hosts/hosts';
 import { Empty, Loading } from './components/notice';
 import { StateBadge, StateBar } from './components/state-badge';
 import { RetryButton } from './components/teardown-button';
@@ -118,7 +118,7 @@ function StateCounts({ swarm }: { swarm: Swarm }) {
   );
 }
 
-/** Failed deckies by host, and hosts that are offline or have an inventory error. */
+/** Failed deckies by host, and hosts that are offline, or have an inventory error or notes. */
 function NeedsAttention({ swarm }: { swarm: Swarm }) {
   const failing = new Map<string, ShardRecord[]>();
   for (const shard of swarm.failedShards.value) {
@@ -126,7 +126,9 @@ function NeedsAttention({ swarm }: { swarm: Swarm }) {
     if (shards === undefined) failing.set(shard.host_uuid, [shard]);
     else shards.push(shard);
   }
-  const hosts = swarm.hosts.value.filter((host) => host.status === 'offline' || Boolean(host.inventory_error));
+  const hosts = swarm.hosts.value.filter(
+    (host) => host.status === 'offline' || Boolean(host.inventory_error) || formatNotes(host) !== undefined,
+  );
   const rows = [...failing.values()];
   const total = rows.length + hosts.length;
   return (
@@ -188,7 +190,7 @@ function HostRow({ host }: { host: HostRecord }) {
         <p class="muted clip">
           {host.status === 'offline'
             ? `last heartbeat ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}, ${formatCount(host.shards, 'decky', 'deckies')} on record`
-            : host.inventory_error}
+            : (host.inventory_error ?? formatNotes(host))}
         </p>
       </div>
     </li>

@@ -13,6 +13,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
     let program = Program {
         package: "scuttle-tests",
         name: "scuttle-chaos",
+        uses: &[],
+        environment: Vec::new(),
     };
     programs::replace_process(workspace, &program, arguments)
 }

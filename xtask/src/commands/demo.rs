@@ -18,6 +18,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
     let program = Program {
         package: "scuttle-tests",
         name: "scuttle-demo",
+        uses: &[],
+        environment: Vec::new(),
     };
     programs::replace_process(workspace, &program, arguments)
 }

@@ -73,7 +73,10 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Outcome, Failure> {
     let mut cargo = rust::docker_tests(workspace);
     cargo
         .args(["--test-threads", THREADS])
-        .env("SCUTTLE_COMPOSE", docker_compose::install(workspace)?)
+        .env(
+            docker_compose::VARIABLE,
+            docker_compose::install(workspace)?,
+        )
         .env("TMPDIR", &scratch);
     let debug = workspace.target.join("debug");
     programs::set_environment(&mut cargo, workspace, &server, &debug);

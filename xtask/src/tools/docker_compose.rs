@@ -13,6 +13,8 @@ use crate::workspace::Workspace;
 
 /// The version in [`REQUIREMENTS`].
 const PINNED: &str = "2.22.0";
+/// The environment variable in which the Docker tests and the benchmark find docker-compose.
+pub(crate) const VARIABLE: &str = "SCUTTLE_COMPOSE";
 const REQUIREMENTS: &str = "xtask/docker-compose.txt";
 
 /// Returns the path of docker-compose. Installs it if it is missing.

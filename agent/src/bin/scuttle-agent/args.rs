@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use scuttle_agent::runtime::docker::deckies::{Preset, ProjectFilter};
+use scuttle_agent::evidence::settings::EvidenceSettings;
+use scuttle_agent::runtime::docker::preset::{Preset, ProjectFilter};
 use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_schemas::HostId;
 use scuttle_settings::ConfigFile;
+
+use crate::evidence_args::EvidenceArgs;
 
 /// Reports the deckies of a host, and tears them down when the controller commands it.
 ///
@@ -42,13 +45,20 @@ pub(crate) struct Args {
     /// The Compose project that contains all deckies (`decnet` only) [default: decnet]
     #[arg(long, env = "SCUTTLE_PROJECT", value_name = "PROJECT")]
     project: Option<String>,
-    /// How many seconds a container may take to stop before it is killed
+    /// How many seconds a container without a `stop_grace_period` may take to stop before it is
+    /// killed
     #[arg(long, env = "SCUTTLE_GRACE_S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=3600))]
     grace_s: u32,
-    /// The maximum number of containers to stop or remove at the same time
-    #[arg(long, env = "SCUTTLE_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// The maximum of the `stop_grace_period` of a container, in seconds
+    #[arg(long, env = "SCUTTLE_MAX_GRACE_S", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    max_grace_s: u32,
+    /// The maximum number of containers and networks to remove at the same time
+    #[arg(long, env = "SCUTTLE_PARALLEL", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
-    /// Also remove the named volumes of removed deckies
+    /// The maximum number of teardowns of different deckies to run at the same time
+    #[arg(long, env = "SCUTTLE_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) concurrency: u8,
+    /// Also remove the named volumes that Compose created for the removed deckies
     #[arg(long, env = "SCUTTLE_REMOVE_VOLUMES")]
     remove_volumes: bool,
     /// Also remove the images of removed deckies
@@ -58,6 +68,8 @@ pub(crate) struct Args {
     #[arg(long, env = "SCUTTLE_HEARTBEAT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=3_600_000))]
     pub(crate) heartbeat_ms: u32,
     // The flattened groups come last, because their help headings apply to everything that follows.
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     #[command(flatten)]
     pub(crate) telemetry: scuttle_telemetry::Arguments,
     #[command(flatten)]
@@ -105,10 +117,22 @@ impl Args {
             socket: self.docker.clone(),
             preset,
             grace: Duration::from_secs(self.grace_s.into()),
+            max_grace: Duration::from_secs(self.max_grace_s.into()),
             parallel: self.parallel.into(),
             remove_volumes: self.remove_volumes,
             remove_images: self.remove_images,
         })
+    }
+}
+
+impl Args {
+    /// Returns the settings of the evidence, or `None` if no evidence is kept.
+    ///
+    /// # Errors
+    /// If an option requires `--evidence-dir`, which is missing.
+    pub(crate) fn evidence_settings(&self) -> Result<Option<EvidenceSettings>, clap::Error> {
+        let conflict = |text| Args::command().error(ErrorKind::ArgumentConflict, text);
+        self.evidence.settings().map_err(conflict)
     }
 }
 
@@ -126,7 +150,7 @@ fn parse_socket(text: &str) -> Result<PathBuf, String> {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Args, Preset, ProjectFilter};
+    use super::{Args, EvidenceSettings, Preset, ProjectFilter};
 
     fn parse(words: &[&str]) -> Result<Preset, clap::Error> {
         let required = ["scuttle-agent", "--host-uuid", "h", "--data-dir", "d"];
@@ -157,9 +181,50 @@ mod tests {
             &["--docker", "tcp://127.0.0.1:2375"],
             &["--docker", "unix://docker.sock"],
             &["--parallel", "0"],
+            &["--concurrency", "0"],
+            &["--concurrency", "65"],
             &["--runtime", "podman"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    fn parse_evidence(words: &[&str]) -> Result<Option<EvidenceSettings>, clap::Error> {
+        let required = ["scuttle-agent", "--host-uuid", "h", "--data-dir", "d"];
+        Args::try_parse_from(required.iter().chain(words))?.evidence_settings()
+    }
+
+    #[test]
+    fn evidence_options_require_a_directory() {
+        assert_eq!(parse_evidence(&[]).expect("parsed"), None);
+        let directory = ["--evidence-dir", "/e"];
+        let default = parse_evidence(&directory)
+            .expect("parsed")
+            .expect("settings");
+        assert_eq!(default.kinds, "changes,logs".parse().expect("kinds"));
+        assert_eq!(default.max_bytes, 10 * 1024 * 1024 * 1024);
+        assert!(!default.required);
+        for words in [
+            &["--evidence-required"] as &[&str],
+            &["--evidence", "logs"],
+            &["--evidence-max-mb", "16"],
+        ] {
+            let error = parse_evidence(words).expect_err("no directory").to_string();
+            assert!(error.contains("requires --evidence-dir"), "{error}");
+            let words: Vec<_> = directory.iter().chain(words).copied().collect();
+            let settings = parse_evidence(&words).expect("parsed").expect("settings");
+            assert_ne!(settings, default);
+        }
+        let files = parse_evidence(&["--evidence-dir", "/e", "--evidence", "files"]);
+        let kinds = files.expect("parsed").expect("settings").kinds;
+        assert_eq!(kinds, "changes,files".parse().expect("kinds"));
+        for wrong in [
+            ["--evidence", "all"],
+            ["--evidence", ""],
+            ["--evidence-max-mb", "15"],
+        ] {
+            let words: Vec<_> = directory.iter().chain(&wrong).copied().collect();
+            assert!(parse_evidence(&words).is_err(), "{wrong:?}");
         }
     }
 }

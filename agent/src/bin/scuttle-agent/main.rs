@@ -2,12 +2,15 @@
 //! one host with Docker until a signal stops it.
 
 mod args;
+mod evidence_args;
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use scuttle_agent::evidence::settings::EvidenceSettings;
+use scuttle_agent::evidence::store::EvidenceStore;
 use scuttle_agent::runtime::docker::docker_runtime::DockerRuntime;
 use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
@@ -20,9 +23,9 @@ use args::Args;
 
 fn main() -> ExitCode {
     let args: Args = scuttle_settings::parse_or_exit();
-    let docker = match args.docker_settings() {
-        Ok(docker) => docker,
-        Err(usage) => usage.exit(),
+    let (docker, evidence) = match (args.docker_settings(), args.evidence_settings()) {
+        (Ok(docker), Ok(evidence)) => (docker, evidence),
+        (Err(usage), _) | (_, Err(usage)) => usage.exit(),
     };
     let traces = match args
         .telemetry
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .context("cannot start the async runtime")
-        .and_then(|runtime| runtime.block_on(run_until_signal(&args, docker)));
+        .and_then(|runtime| runtime.block_on(run_until_signal(&args, docker, evidence)));
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,9 +56,13 @@ fn main() -> ExitCode {
     code
 }
 
-/// Runs the agent until SIGTERM or SIGINT. The next start resumes a teardown that the signal
+/// Runs the agent until SIGTERM or SIGINT. The next start resumes the teardowns that the signal
 /// interrupted.
-async fn run_until_signal(args: &Args, docker: DockerSettings) -> anyhow::Result<()> {
+async fn run_until_signal(
+    args: &Args,
+    docker: DockerSettings,
+    evidence: Option<EvidenceSettings>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let signalled = async {
@@ -65,25 +72,33 @@ async fn run_until_signal(args: &Args, docker: DockerSettings) -> anyhow::Result
         }
     };
     tokio::select! {
-        ended = run(args, docker) => ended,
+        ended = run(args, docker, evidence) => ended,
         () = signalled => Ok(()),
     }
 }
 
-async fn run(args: &Args, docker: DockerSettings) -> anyhow::Result<()> {
+async fn run(
+    args: &Args,
+    docker: DockerSettings,
+    evidence: Option<EvidenceSettings>,
+) -> anyhow::Result<()> {
     let host = &args.host_uuid;
     let ledger = DiskLedger::open(&args.data_dir, host)?;
+    let evidence = evidence.map(|settings| EvidenceStore::open(settings, host));
+    let evidence = evidence.transpose()?.map(Arc::new);
     // The permissions of the agent's user allow reply subjects with this prefix only.
     let inbox = subjects::agent_inbox_prefix(host);
     let config = args.nats.connect_config();
     let connection = Connection::connect("scuttle-agent", &config, Some(&inbox)).await?;
-    let runtime = Arc::new(DockerRuntime::new(host.clone(), docker));
+    let runtime = DockerRuntime::new(host.clone(), docker, &args.data_dir, evidence);
+    let runtime = Arc::new(runtime);
     let parts = AgentParts {
         settings: Settings {
             host: host.clone(),
             version: Text::from(env!("CARGO_PKG_VERSION")),
             interval_ms: args.heartbeat_ms,
             seed: RandomState::new().hash_one(host.as_str()),
+            concurrency: args.concurrency.into(),
         },
         connection,
         runtime: runtime.clone(),

@@ -1,8 +1,9 @@
 //! The state of the heartbeats of one boot.
 
-use scuttle_schemas::{ErrorCode, Text};
+use std::sync::Arc;
 
-use crate::runtime::Inventory;
+use scuttle_schemas::agents::ReportedShard;
+use scuttle_schemas::{ErrorCode, Note, Text};
 
 /// The schedule of the heartbeats, and the state of the latest heartbeat and inventory.
 #[derive(Debug, Default)]
@@ -13,7 +14,9 @@ pub(crate) struct HeartbeatState {
     pub(crate) in_flight: Option<HeartbeatInFlight>,
     /// The last inventory that the controller accepted from this boot, or `None` if the next
     /// heartbeat must contain the full inventory.
-    pub(crate) accepted: Option<Inventory>,
+    pub(crate) accepted: Option<Arc<[ReportedShard]>>,
+    /// The notes of the last inventory that was read. Every heartbeat contains them.
+    pub(crate) notes: Arc<[Note]>,
     /// The sequence number of this boot's latest result.
     pub(crate) last_result: u64,
     /// The number of consecutive heartbeats on this connection that were not accepted.
@@ -28,7 +31,11 @@ pub(crate) struct HeartbeatState {
 pub(crate) struct InventoryReading {
     /// The sequence number of the last report before the read began.
     pub(crate) sequence: u64,
+    /// The time at which a heartbeat without inventory is sent instead, in milliseconds on the
+    /// monotonic clock. A repeated read keeps the deadline of the first read.
     pub(crate) deadline: u64,
+    /// Whether a result got its sequence number during the previous read.
+    pub(crate) repeated: bool,
     /// Whether the read has timed out and a heartbeat without inventory was sent instead.
     pub(crate) timed_out: bool,
 }
@@ -47,7 +54,7 @@ pub(crate) struct HeartbeatInFlight {
 /// What a heartbeat says about the inventory.
 #[derive(Debug, Clone)]
 pub(crate) enum HeartbeatContent {
-    Full(Inventory),
+    Full(Arc<[ReportedShard]>),
     Unchanged,
     Unreadable(Text),
 }

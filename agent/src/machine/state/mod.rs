@@ -26,6 +26,8 @@ pub struct Config {
     pub interval_ms: u32,
     /// The seed of the random jitter that is applied to delays.
     pub seed: u64,
+    /// The maximum number of teardowns that run at the same time, at least 1.
+    pub concurrency: usize,
 }
 
 /// The state machine of one boot of an agent. It makes all of the agent's decisions, and has no
@@ -55,7 +57,7 @@ impl Machine {
             connected: false,
             sequence: 0,
             epoch: 0,
-            commands: CommandQueue::default(),
+            commands: CommandQueue::new(config.concurrency),
             results: ResultDeliveries::default(),
             cancelled: CancelledOperations::default(),
             heartbeats: HeartbeatState::default(),

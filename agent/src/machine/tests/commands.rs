@@ -43,7 +43,7 @@ fn a_command_is_durable_before_the_runtime_is_called_and_its_result_before_it_is
 }
 
 #[test]
-fn teardowns_run_one_after_another_and_a_repeated_command_starts_none() {
+fn a_whole_host_command_waits_and_a_repeated_command_starts_nothing() {
     let mut agent = TestAgent::connected();
     assert_eq!(
         started_operations(agent.send_command(1, Some("a"))),
@@ -105,15 +105,7 @@ fn invalid_late_and_excess_commands_are_ignored() {
             operation_id(3)
         ))]
     );
-    let cancel = CancelCommand {
-        operation_id: operation_id(1),
-        host_uuid: "worker-a".parse().expect("valid"),
-        controller_epoch: 1,
-    };
-    agent.handle(Input::Command {
-        command: AgentCommand::Cancel(cancel),
-        traceparent: None,
-    });
+    agent.handle(cancel_command(1));
     assert_eq!(
         emitted_events(&agent.effects),
         [
@@ -212,23 +204,97 @@ fn a_boot_id_sorts_after_the_last_one_even_if_the_clock_has_jumped_back() {
     assert!(agent.machine.boot_id() > first);
 }
 
-fn cancel_command(operation: u128) -> Input {
-    let cancel = CancelCommand {
-        operation_id: operation_id(operation),
-        host_uuid: "worker-a".parse().expect("valid"),
-        controller_epoch: 1,
-    };
-    Input::Command {
-        command: AgentCommand::Cancel(cancel),
-        traceparent: None,
+#[test]
+fn teardowns_of_different_deckies_run_at_the_same_time_and_report_separately() {
+    let mut agent = TestAgent::connected();
+    for (operation, decky) in [(1, "a"), (2, "b")] {
+        let started = agent.send_command(operation, Some(decky));
+        assert_eq!(started_operations(started), [operation_id(operation)]);
+        let own_start = (operation_id(operation), ProgressStep::Started);
+        assert_eq!(published_progress(started), [own_start]);
     }
+    let removing = Progress {
+        operation_id: operation_id(1),
+        step: ProgressStep::Removing,
+        decky_id: None,
+        done: Some(0),
+        total: Some(1),
+    };
+    let removed = published_progress(agent.handle(Input::Progress(removing.clone())));
+    assert_eq!(removed, [(operation_id(1), ProgressStep::Removing)]);
+    let again = agent.send_command(1, Some("a"));
+    let started = |operation| (operation_id(operation), ProgressStep::Started);
+    assert_eq!(published_progress(again), [started(1)]);
+    agent.handle(Input::Disconnected);
+    agent.handle(Input::Connected);
+    assert_eq!(published_progress(&agent.effects), [started(1), started(2)]);
+
+    agent.finish_teardown(2, TeardownReport::default());
+    let sent = agent.run_until(as_result);
+    assert_eq!(sent.operation_id, operation_id(2));
+    agent.finish_teardown(1, TeardownReport::default());
+    assert!(published_progress(agent.handle(Input::Progress(removing))).is_empty());
+}
+
+#[test]
+fn commands_start_in_order_when_the_teardown_for_which_they_wait_ends() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, Some("a"));
+    assert!(started_operations(agent.send_command(2, None)).is_empty());
+    assert!(started_operations(agent.send_command(3, Some("b"))).is_empty());
+    assert!(started_operations(agent.send_command(4, Some("c"))).is_empty());
+    let started = started_operations(agent.finish_teardown(1, TeardownReport::default()));
+    assert_eq!(started, [operation_id(2)]);
+    let started = started_operations(agent.finish_teardown(2, TeardownReport::default()));
+    assert_eq!(started, [operation_id(3), operation_id(4)]);
+}
+
+#[test]
+fn a_cancelled_command_no_longer_holds_up_the_commands_after_it() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, Some("a"));
+    agent.send_command(2, None);
+    agent.send_command(3, Some("b"));
+    assert!(started_operations(&agent.effects).is_empty());
+    let started = started_operations(agent.handle(cancel_command(2)));
+    assert_eq!(started, [operation_id(3)]);
+}
+
+#[test]
+fn resumed_teardowns_keep_their_order_and_obey_the_same_rules() {
+    let mut agent = TestAgent::connected();
+    // The ids are not in the order of arrival.
+    agent.send_command(2, Some("a"));
+    agent.send_command(1, Some("b"));
+    agent.concurrency = 1;
+    assert_eq!(started_operations(agent.crash()), [operation_id(2)]);
+    // The operation was started, so it cannot be cancelled any longer.
+    agent.handle(cancel_command(1));
+    let too_late = AgentEvent::CommandIgnored(IgnoreReason::CancelTooLate(operation_id(1)));
+    assert_eq!(
+        emitted_events(&agent.effects),
+        [AgentEvent::CommandReceived, too_late]
+    );
+    assert!(started_operations(agent.send_command(3, Some("b"))).is_empty());
+    // A second crash keeps the order, also from a rewritten ledger.
+    agent.ledger = agent.machine.ledger_entries();
+    assert_eq!(started_operations(agent.crash()), [operation_id(2)]);
+    agent.send_command(3, Some("b"));
+    agent.concurrency = 4;
+    assert_eq!(
+        started_operations(agent.crash()),
+        [operation_id(2), operation_id(1)]
+    );
+    assert!(started_operations(agent.send_command(3, Some("b"))).is_empty());
+    let started = started_operations(agent.finish_teardown(1, TeardownReport::default()));
+    assert_eq!(started, [operation_id(3)]);
 }
 
 #[test]
 fn a_cancelled_operation_never_starts_not_even_by_a_late_command_after_a_restart() {
     let mut agent = TestAgent::connected();
     agent.send_command(1, Some("a"));
-    agent.send_command(2, Some("b"));
+    agent.send_command(2, Some("a"));
     agent.handle(cancel_command(2));
     assert_eq!(
         emitted_events(&agent.effects),
@@ -244,7 +310,7 @@ fn a_cancelled_operation_never_starts_not_even_by_a_late_command_after_a_restart
         if crashed {
             agent.crash();
         }
-        agent.send_command(2, Some("b"));
+        agent.send_command(2, Some("a"));
         let late = AgentEvent::CommandIgnored(IgnoreReason::AlreadyCancelled(operation_id(2)));
         assert_eq!(
             emitted_events(&agent.effects),

@@ -1,5 +1,7 @@
 //! Tests of the schedule and the content of heartbeats.
 
+use scuttle_schemas::Note;
+
 use super::*;
 
 #[test]
@@ -50,6 +52,45 @@ fn an_inventory_is_read_again_if_a_result_got_its_sequence_number_during_the_rea
     let after = agent.run_until(as_heartbeat);
     assert_eq!(after.sequence, sent.sequence + 1);
     assert_eq!(after.shards.map(|shards| shards.len()), Some(0));
+}
+
+#[test]
+fn heartbeats_are_sent_even_if_a_teardown_ends_during_every_read_of_the_inventory() {
+    const READ_MS: u64 = 50;
+    let mut agent = TestAgent::connected();
+    let mut since_last = 0;
+    let mut sent = 0;
+    for operation in 1..1000 {
+        let decky = format!("decky-{operation}");
+        agent.send_command(operation, Some(&decky));
+        agent.finish_teardown(operation, TeardownReport::default());
+        let read = agent.handle(Input::InventoryRead(Ok(build_inventory(&["a"]))));
+        let mut heartbeat = read.iter().find_map(as_heartbeat);
+        agent.confirm_result(operation);
+        heartbeat = heartbeat.or(agent.advance(READ_MS).iter().find_map(as_heartbeat));
+        since_last += READ_MS;
+        if let Some(heartbeat) = heartbeat {
+            assert_eq!(heartbeat.shards, None, "the read was overtaken by a result");
+            let error = "teardowns ended during every read of the inventory";
+            assert_eq!(heartbeat.inventory_error, Some(Text::from(error)));
+            agent.accept_heartbeat(&heartbeat, false, false);
+            assert!(
+                since_last <= INTERVAL,
+                "{since_last} ms without a heartbeat"
+            );
+            since_last = 0;
+            sent += 1;
+        }
+    }
+    assert!(sent >= 5, "{sent} heartbeats");
+    // When no more results arrive, the inventory is sent.
+    let full = (0..20).find_map(|_| {
+        let read = agent.handle(Input::InventoryRead(Ok(build_inventory(&["a"]))));
+        let heartbeat = read.iter().find_map(as_heartbeat);
+        agent.advance(READ_MS);
+        heartbeat?.shards
+    });
+    assert_eq!(full.map(|shards| shards.len()), Some(1));
 }
 
 #[test]
@@ -163,7 +204,7 @@ fn a_large_inventory_is_sent_in_pages_and_is_accepted_when_all_pages_are() {
     let many: Inventory = (0..1000)
         .map(|number| ReportedShard {
             services: services.clone(),
-            ..build_inventory(&[&format!("decky-{number}")])[0].clone()
+            ..build_inventory(&[&format!("decky-{number}")]).shards[0].clone()
         })
         .collect();
     let mut agent = TestAgent::connected();
@@ -185,8 +226,34 @@ fn a_large_inventory_is_sent_in_pages_and_is_accepted_when_all_pages_are() {
             page as usize == sent.len()
         );
     }
-    assert_eq!(deckies, many.len());
-    assert_eq!(agent.next_heartbeat(&Arc::from(&many[..])).shards, None);
+    assert_eq!(deckies, many.shards.len());
+    let equal = many.shards.iter().cloned().collect();
+    assert_eq!(agent.next_heartbeat(&equal).shards, None);
+}
+
+#[test]
+fn every_heartbeat_has_the_last_notes_on_its_first_page() {
+    let mut agent = TestAgent::connected();
+    let note = Note::from("project trap2 has containers without the label scuttle.managed");
+    let noted = Inventory {
+        notes: [note.clone()].into(),
+        ..build_inventory(&["a"])
+    };
+    let first = agent.next_heartbeat(&noted);
+    agent.accept_heartbeat(&first, false, false);
+    let second = agent.next_heartbeat(&noted);
+    assert!(first.shards.is_some() && second.shards.is_none());
+    assert_eq!(
+        (&first.notes, &second.notes),
+        (&vec![note.clone()], &vec![note])
+    );
+    agent.accept_heartbeat(&second, false, false);
+    assert!(
+        agent
+            .next_heartbeat(&build_inventory(&["a"]))
+            .notes
+            .is_empty()
+    );
 }
 
 #[test]

@@ -5,8 +5,6 @@ mod heartbeats;
 mod random_histories;
 mod results;
 
-use std::sync::Arc;
-
 use scuttle_schemas::agents::{
     AgentCommand, CancelCommand, Heartbeat, HeartbeatAccepted, ProgressStep, ReportedOutcome,
     ReportedShard, ReportedState, ResultOutcome, ResultRecorded, ShardResult, TeardownCommand,
@@ -24,12 +22,14 @@ use super::event::{AgentEvent, IgnoreReason};
 use super::input::{HeartbeatPage, Input, Now, RequestFailure};
 use super::state::{Config, Machine};
 use crate::ledger::Entry;
-use crate::runtime::{Inventory, RuntimeError, TeardownReport};
+use crate::runtime::{Inventory, Progress, RuntimeError, TeardownReport};
 
 /// The wall clock at the start of each test, in milliseconds since 1970.
 const START: i64 = 1_795_425_109_000;
 /// The heartbeat interval in milliseconds.
 const INTERVAL: u64 = 10_000;
+/// The maximum number of teardowns at the same time, unless a test sets another number.
+const CONCURRENCY: usize = 4;
 
 /// An agent under test: a machine, its ledger, and its clocks.
 struct TestAgent {
@@ -38,6 +38,8 @@ struct TestAgent {
     now: Now,
     /// The number of boots, from which the next boot id is derived.
     boots: u128,
+    /// The maximum number of teardowns at the same time, from the next boot on.
+    concurrency: usize,
     /// The effects of the last step.
     effects: Vec<Effect>,
 }
@@ -48,12 +50,13 @@ impl TestAgent {
             monotonic_ms: 0,
             wall: Timestamp::from_millis(START),
         };
-        let (machine, step) = Machine::start(build_config(1), Vec::new(), now);
+        let (machine, step) = Machine::start(build_config(1, CONCURRENCY), Vec::new(), now);
         Self {
             machine,
             ledger: step.writes,
             now,
             boots: 1,
+            concurrency: CONCURRENCY,
             effects: step.effects,
         }
     }
@@ -95,8 +98,8 @@ impl TestAgent {
     /// Drops the agent and starts a new one with the same ledger.
     fn crash(&mut self) -> &[Effect] {
         self.boots += 1;
-        let (machine, step) =
-            Machine::start(build_config(self.boots), self.ledger.clone(), self.now);
+        let config = build_config(self.boots, self.concurrency);
+        let (machine, step) = Machine::start(config, self.ledger.clone(), self.now);
         self.machine = machine;
         self.ledger.extend(step.writes);
         self.effects = step.effects;
@@ -153,13 +156,14 @@ impl TestAgent {
     }
 }
 
-fn build_config(boot: u128) -> Config {
+fn build_config(boot: u128, concurrency: usize) -> Config {
     Config {
         host: "worker-a".parse().expect("valid"),
         boot_id: BootId(Uuid::from_u128(boot << 80)),
         version: Text::from("test"),
         interval_ms: INTERVAL as u32,
         seed: 1,
+        concurrency,
     }
 }
 
@@ -181,8 +185,20 @@ fn teardown_command(
             attempt: 1,
             controller_epoch: epoch,
             not_after,
+            override_protection: false,
         }),
         traceparent: Some("00-a-b-01".to_owned()),
+    }
+}
+
+fn cancel_command(operation: u128) -> Input {
+    Input::Command {
+        command: AgentCommand::Cancel(CancelCommand {
+            operation_id: operation_id(operation),
+            host_uuid: "worker-a".parse().expect("valid"),
+            controller_epoch: 1,
+        }),
+        traceparent: None,
     }
 }
 
@@ -191,6 +207,7 @@ fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> S
         decky_id: decky.parse().expect("valid"),
         outcome,
         error: error.map(Text::from),
+        evidence: None,
     }
 }
 
@@ -201,6 +218,7 @@ fn build_inventory(deckies: &[&str]) -> Inventory {
         services: Services::default(),
         decky_ip: None,
         labels: Labels::default(),
+        deployment: None,
     };
     deckies.iter().map(shard).collect()
 }
@@ -233,12 +251,17 @@ fn as_heartbeat(effect: &Effect) -> Option<Heartbeat> {
     }
 }
 
-fn progress_steps(effects: &[Effect]) -> Vec<ProgressStep> {
-    let steps = effects.iter().filter_map(|effect| match effect {
-        Effect::PublishProgress { message, .. } => Some(message.step),
+fn published_progress(effects: &[Effect]) -> Vec<(OperationId, ProgressStep)> {
+    let progress = effects.iter().filter_map(|effect| match effect {
+        Effect::PublishProgress { message, .. } => Some((message.operation_id, message.step)),
         _ => None,
     });
-    steps.collect()
+    progress.collect()
+}
+
+fn progress_steps(effects: &[Effect]) -> Vec<ProgressStep> {
+    let progress = published_progress(effects).into_iter();
+    progress.map(|(_, step)| step).collect()
 }
 
 fn emitted_events(effects: &[Effect]) -> Vec<AgentEvent> {

@@ -1,44 +1,85 @@
 //! The properties of a container that the agent uses, read from a listing of the Engine. `deckies`
 //! determines the decky that a container belongs to.
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use std::collections::HashMap;
+use std::fmt;
 
-/// The label that Compose sets on the containers and networks of a project.
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The labels that Compose sets.
 pub(super) const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const DEPENDS_ON_LABEL: &str = "com.docker.compose.depends_on";
+const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
+/// The condition in [`DEPENDS_ON_LABEL`] under which the dependency runs once and exits.
+const COMPLETED: &str = "service_completed_successfully";
 /// The label that operators set on the containers and networks of deckies.
 pub(super) const MANAGED_LABEL: &str = "scuttle.managed";
+/// The label of a container whose decky is only removed by a command that overrides the protection.
+pub(super) const PROTECTED_LABEL: &str = "scuttle.protected";
+/// The label of a container that does its work once and exits.
+const ONE_SHOT_LABEL: &str = "scuttle.oneshot";
+/// The label that names the decky of a container in a `decnet` project.
+const DECKY_LABEL: &str = "scuttle.decky";
+/// The labels that DECNET sets.
+const FLEET_DECKY_LABEL: &str = "decnet.fleet.decky";
+const FLEET_SERVICE_LABEL: &str = "decnet.fleet.service_name";
 
 /// A container of a Compose project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each stands for an independent label or state of the container"
+)]
 pub(super) struct Container {
     pub(super) id: String,
     /// The name without the leading slash of the API.
     pub(super) name: String,
-    /// The name of the container's Compose project.
+    /// The Compose project.
     pub(super) project: String,
-    /// The name of the container's Compose service, or empty if Compose did not create the
-    /// container.
+    /// The Compose service. Empty if Compose did not create the container.
     pub(super) service: String,
     /// The services that Compose starts before this service.
-    pub(super) depends_on: Vec<String>,
+    pub(super) depends_on: Vec<Dependency>,
     /// Whether the container has the label `scuttle.managed=true`.
     pub(super) managed: bool,
-    /// The id of the container whose network this container shares, if any.
+    /// Whether the container has the label `scuttle.protected=true`.
+    pub(super) protected: bool,
+    /// Whether `docker compose run` created the container.
+    pub(super) one_off: bool,
+    /// Whether the container has the label `scuttle.oneshot=true`.
+    pub(super) one_shot: bool,
+    /// The decky and the service that the labels for a `decnet` project name.
+    pub(super) fleet_decky: Option<String>,
+    pub(super) fleet_service: Option<String>,
+    /// The id of the container whose network this container shares.
     pub(super) shares_network_of: Option<String>,
     pub(super) condition: Condition,
+    /// Whether the container has exited with code 0.
+    pub(super) completed: bool,
     /// The network name and IPv4 address of each endpoint, sorted by network.
     pub(super) addresses: Vec<(String, String)>,
+    /// The reference with which the container was created, such as `nginx:1.27`.
     pub(super) image: String,
+    pub(super) image_id: String,
     /// The names of the named and anonymous volumes.
     pub(super) volumes: Vec<String>,
 }
 
+/// A service that Compose starts before another service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dependency {
+    pub(super) service: String,
+    /// Whether the dependency must exit with code 0 before the other service starts.
+    pub(super) must_complete: bool,
+}
+
 /// The condition of a container, from best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Condition {
     /// Running, and healthy if it has a health check.
+    #[default]
     Running,
     Starting,
     /// Running, but paused or failing its health check.
@@ -48,94 +89,219 @@ pub(super) enum Condition {
     Dead,
 }
 
+/// An entry of a listing. Every field but the id may be missing, and unknown values are kept as
+/// text, because Engines differ: Podman, for example, lists the state `stopped`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedContainer {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    image: Option<String>,
+    #[serde(default, rename = "ImageID")]
+    image_id: Option<String>,
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    host_config: Option<ListedHostConfig>,
+    #[serde(default)]
+    network_settings: Option<ListedNetworkSettings>,
+    #[serde(default)]
+    mounts: Option<Vec<ListedMount>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedHostConfig {
+    #[serde(default)]
+    network_mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedNetworkSettings {
+    #[serde(default)]
+    networks: Option<HashMap<String, Option<ListedEndpoint>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ListedEndpoint {
+    #[serde(default, rename = "IPAddress")]
+    ip_address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedMount {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// An entry of a listing that cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnreadableContainer {
+    /// The name, or the id if the name cannot be read either.
+    pub(super) name: String,
+    /// The Compose project, or `None` if it cannot be read either.
+    pub(super) project: Option<String>,
+    pub(super) cause: String,
+}
+
+impl fmt::Display for UnreadableContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "container {}: {}", self.name, self.cause)
+    }
+}
+
+/// Decodes an entry of a listing.
+pub(super) fn decode_entry(entry: Value) -> Result<ListedContainer, UnreadableContainer> {
+    let text = |pointer: &str| Some(entry.pointer(pointer)?.as_str()?.to_owned());
+    let name = text("/Names/0").or_else(|| text("/Id"));
+    let name = name.map_or_else(
+        || "?".to_owned(),
+        |name| name.trim_start_matches('/').to_owned(),
+    );
+    let labels = entry.get("Labels");
+    let project = labels.and_then(|labels| labels.get(PROJECT_LABEL)?.as_str());
+    let project = project.map(ToOwned::to_owned);
+    serde_json::from_value(entry).map_err(|cause| UnreadableContainer {
+        name,
+        project,
+        cause: cause.to_string(),
+    })
+}
+
+impl ListedContainer {
+    /// Returns the name without the leading slash of the API, or the id if there is no name.
+    pub(super) fn name(&self) -> &str {
+        let name = self.names.iter().flatten().next().unwrap_or(&self.id);
+        name.trim_start_matches('/')
+    }
+
+    /// Returns the reference with which the container was created.
+    pub(super) fn image(&self) -> &str {
+        self.image.as_deref().unwrap_or_default()
+    }
+}
+
 impl Container {
-    /// Reads an entry of a listing. Returns `None` if the container has no name or belongs to no
-    /// Compose project.
-    pub(super) fn from_summary(summary: ContainerSummary) -> Option<Self> {
-        let mut labels = summary.labels.unwrap_or_default();
-        let mut label = |name: &str| labels.remove(name).unwrap_or_default();
-        let project = label(PROJECT_LABEL);
-        let name = summary.names?.into_iter().next()?;
-        let depends_on = label(DEPENDS_ON_LABEL);
-        let mode = summary.host_config.and_then(|host| host.network_mode);
-        let networks = summary
+    /// Reads an entry of a listing. Returns `None` if the container belongs to no Compose project.
+    pub(super) fn from_listed(listed: ListedContainer) -> Option<Self> {
+        let name = listed.name().to_owned();
+        let mut labels = listed.labels.unwrap_or_default();
+        let mut label = |name: &str| labels.remove(name).filter(|value| !value.is_empty());
+        let project = label(PROJECT_LABEL)?;
+        let depends_on = label(DEPENDS_ON_LABEL).unwrap_or_default();
+        let mode = listed.host_config.and_then(|host| host.network_mode);
+        let networks = listed
             .network_settings
             .and_then(|settings| settings.networks);
         let mut addresses: Vec<_> = networks
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|(network, endpoint)| Some((network, endpoint.ip_address?)))
+            .filter_map(|(network, endpoint)| Some((network, endpoint?.ip_address?)))
             .filter(|(_, address)| !address.is_empty())
             .collect();
         addresses.sort();
-        (!project.is_empty()).then(|| Self {
-            id: summary.id.unwrap_or_default(),
-            name: name.trim_start_matches('/').to_owned(),
+        let status = listed.status.unwrap_or_default();
+        Some(Self {
+            name,
             project,
-            service: label(SERVICE_LABEL),
-            // The format is `base:service_started:false,other:…`.
-            depends_on: (depends_on.split(','))
-                .filter_map(|dependency| dependency.split(':').next())
-                .filter(|service| !service.is_empty())
-                .map(ToOwned::to_owned)
-                .collect(),
-            managed: label(MANAGED_LABEL) == "true",
+            service: label(SERVICE_LABEL).unwrap_or_default(),
+            depends_on: parse_dependencies(&depends_on),
+            managed: label(MANAGED_LABEL).as_deref() == Some("true"),
+            protected: label(PROTECTED_LABEL).as_deref() == Some("true"),
+            one_off: label(ONE_OFF_LABEL).is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            one_shot: label(ONE_SHOT_LABEL).as_deref() == Some("true"),
+            fleet_decky: label(DECKY_LABEL).or_else(|| label(FLEET_DECKY_LABEL)),
+            fleet_service: label(FLEET_SERVICE_LABEL),
             shares_network_of: mode
                 .and_then(|mode| Some(mode.strip_prefix("container:")?.to_owned())),
-            condition: to_condition(summary.state, summary.status.as_deref().unwrap_or_default()),
+            condition: to_condition(listed.state.as_deref().unwrap_or_default(), &status),
+            completed: status.starts_with("Exited (0)"),
             addresses,
-            image: summary.image_id.unwrap_or_default(),
-            volumes: (summary.mounts.unwrap_or_default().into_iter())
+            image: listed.image.unwrap_or_default(),
+            image_id: listed.image_id.unwrap_or_default(),
+            volumes: (listed.mounts.unwrap_or_default().into_iter())
                 .filter_map(|mount| mount.name)
+                .filter(|name| !name.is_empty())
                 .collect(),
+            id: listed.id,
         })
     }
 }
 
+/// Parses the value of the label `com.docker.compose.depends_on`, such as
+/// `base:service_started:false,init:service_completed_successfully:true`.
+fn parse_dependencies(label: &str) -> Vec<Dependency> {
+    let parse = |dependency: &str| {
+        let mut parts = dependency.split(':');
+        Dependency {
+            service: parts.next().unwrap_or_default().to_owned(),
+            must_complete: parts.next() == Some(COMPLETED),
+        }
+    };
+    let dependencies = label.split(',').map(parse);
+    dependencies
+        .filter(|dependency| !dependency.service.is_empty())
+        .collect()
+}
+
 /// Converts the state of a listed container. `status` is the text that `docker ps` shows, such as
 /// `Up 3 minutes (unhealthy)`. It is the only part of a listing that contains the health.
-fn to_condition(state: Option<State>, status: &str) -> Condition {
-    match state.unwrap_or(State::EMPTY) {
-        State::RUNNING if status.ends_with("(unhealthy)") => Condition::Unhealthy,
-        State::RUNNING if status.ends_with("(health: starting)") => Condition::Starting,
-        State::RUNNING => Condition::Running,
-        State::CREATED | State::RESTARTING => Condition::Starting,
-        State::PAUSED => Condition::Unhealthy,
-        State::DEAD => Condition::Dead,
-        State::EXITED | State::REMOVING | State::STOPPING | State::EMPTY => Condition::Stopped,
+fn to_condition(state: &str, status: &str) -> Condition {
+    match state {
+        "running" if status.ends_with("(unhealthy)") => Condition::Unhealthy,
+        "running" if status.ends_with("(health: starting)") => Condition::Starting,
+        "running" => Condition::Running,
+        "created" | "initialized" | "configured" | "restarting" => Condition::Starting,
+        "paused" => Condition::Unhealthy,
+        "dead" => Condition::Dead,
+        _ => Condition::Stopped,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::ContainerSummary;
-
     use super::{Condition, Container};
 
     fn parse(text: &str) -> Option<Container> {
-        let summary: ContainerSummary = serde_json::from_str(text).expect("a listing's entry");
-        Container::from_summary(summary)
+        Container::from_listed(serde_json::from_str(text).expect("a listing's entry"))
     }
 
     #[test]
     fn an_entry_of_a_listing_is_parsed() {
         let text = r#"{ "Id": "f3", "Names": ["/decky-01-http-proxy"], "ImageID": "sha256:4c", "State": "running",
-            "Status": "Up 2 minutes", "HostConfig": { "NetworkMode": "container:ab" },
+            "Image": "nginx:1.27", "Status": "Up 2 minutes", "HostConfig": { "NetworkMode": "container:ab" },
             "Labels": { "com.docker.compose.project": "decnet", "com.docker.compose.service": "decky-01-http_proxy",
-                        "com.docker.compose.depends_on": "decky-01:service_started:false,log:x:true",
-                        "scuttle.managed": "true" },
-            "NetworkSettings": { "Networks": { "b": { "IPAddress": "10.0.0.2" }, "a": { "IPAddress": "" } } },
+                        "com.docker.compose.depends_on": "decky-01:service_started:false,log:service_completed_successfully:true",
+                        "com.docker.compose.oneoff": "True",
+                        "scuttle.managed": "true", "scuttle.protected": "true", "decnet.fleet.decky": "decky-01" },
+            "NetworkSettings": { "Networks": { "b": { "IPAddress": "10.0.0.2" }, "a": { "IPAddress": "" }, "c": null } },
             "Mounts": [ { "Type": "volume", "Name": "data" }, { "Type": "bind", "Source": "/x" } ] }"#;
         let container = parse(text).expect("of a project");
         assert_eq!(container.name, "decky-01-http-proxy");
-        assert_eq!(container.depends_on, ["decky-01", "log"]);
+        let depends_on: Vec<_> = (container.depends_on.iter())
+            .map(|dependency| (dependency.service.as_str(), dependency.must_complete))
+            .collect();
+        assert_eq!(depends_on, [("decky-01", false), ("log", true)]);
         assert_eq!(container.shares_network_of.as_deref(), Some("ab"));
         assert_eq!(
             container.addresses,
             [("b".to_owned(), "10.0.0.2".to_owned())]
         );
         assert_eq!(container.volumes, ["data"]);
-        assert!(container.managed);
+        assert_eq!(
+            (container.image.as_str(), container.image_id.as_str()),
+            ("nginx:1.27", "sha256:4c")
+        );
+        assert!(container.managed && container.protected && container.one_off);
+        assert_eq!(container.fleet_decky.as_deref(), Some("decky-01"));
         assert_eq!(parse(r#"{ "Id": "f3", "Names": ["/other"] }"#), None);
     }
 
@@ -158,14 +324,17 @@ mod tests {
             ),
             ("paused", "Up 3 minutes (Paused)", Condition::Unhealthy),
             ("exited", "Exited (0) 2 seconds ago", Condition::Stopped),
+            ("stopped", "", Condition::Stopped),
+            ("a new state", "", Condition::Stopped),
             ("dead", "Dead", Condition::Dead),
         ] {
             let text = format!(
-                r#"{{ "Names": ["/a"], "State": "{state}", "Status": "{status}",
+                r#"{{ "Id": "a", "State": "{state}", "Status": "{status}",
                       "Labels": {{ "com.docker.compose.project": "p" }} }}"#
             );
             let container = parse(&text).expect("of a project");
             assert_eq!(container.condition, expected, "{state}, {status}");
+            assert_eq!(container.name, "a");
         }
     }
 }

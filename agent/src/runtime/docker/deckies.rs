@@ -1,38 +1,24 @@
-//! Groups containers into deckies, and derives the inventory entry of each decky. The rules are
-//! pure functions of a listing of containers.
+//! Groups the containers and networks of a listing into deckies, and derives the report of a decky.
+//! The rules are pure functions of the listing and the register of known deckies.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{ReportedShard, ReportedState};
 use scuttle_schemas::{DeckyId, Labels, Services};
 
-use super::container::{Condition, Container, PROJECT_LABEL};
+use super::container::{Condition, Container, MANAGED_LABEL, PROTECTED_LABEL, UnreadableContainer};
+use super::listing::{Listed, ListedNetwork};
+use super::names::to_decky_id;
+use super::preset::{Preset, ProjectFilter};
+use super::register::{Register, SeenDecky};
 
 /// The network that all deckies of a `decnet` host share. It is removed only with the whole host.
 pub(super) const DECNET_NETWORK: &str = "decnet_lan";
 
-/// The maximum number of services that the inventory lists for a decky.
+/// The maximum number of services in a report.
 const MAX_SERVICES: usize = 32;
+/// The maximum length of a service name in characters. Longer names are not reported.
 const MAX_SERVICE_CHARS: usize = 64;
-
-/// The rule that determines the deckies of this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Preset {
-    /// Each Compose project that the filter selects is a decky.
-    Compose(ProjectFilter),
-    /// One Compose project contains all deckies. The containers of a decky are named
-    /// `<decky>-<service>`.
-    Decnet { project: String },
-}
-
-/// The condition that selects the Compose projects that are deckies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProjectFilter {
-    /// The projects with at least one container that has the label `scuttle.managed=true`.
-    Managed,
-    /// The projects whose name has this prefix.
-    Prefixed(String),
-}
 
 /// A container of a decky.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,208 +26,264 @@ pub(super) struct Member {
     pub(super) container: Container,
     /// The service that the container provides, if any.
     pub(super) service: Option<String>,
-    /// Whether the container is the anchor, which identifies the decky as part of this swarm. The
-    /// anchor is removed after all other containers and after the networks, so that an agent that
-    /// was killed during the teardown finds the decky again.
-    pub(super) is_anchor: bool,
+}
+
+/// The containers and networks of a decky.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Decky {
+    /// The Compose project, or the name of a `decnet` decky.
+    pub(super) name: String,
+    pub(super) members: Vec<Member>,
+    /// The networks that belong to this decky alone.
+    pub(super) networks: Vec<ListedNetwork>,
 }
 
 /// The deckies of this host at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deckies {
-    pub(super) members: BTreeMap<DeckyId, Vec<Member>>,
-    /// The names that were rejected because they are not valid decky names. The containers with
-    /// these names are ignored.
-    pub(super) invalid_names: Vec<String>,
-    /// All Compose projects that have listed containers, including those that are not deckies.
-    pub(super) projects: HashSet<String>,
+    pub(super) by_id: BTreeMap<DeckyId, Decky>,
+    /// Descriptions of the Compose projects that are not deckies, by the id that each would have.
+    pub(super) foreign: BTreeMap<DeckyId, String>,
+    pub(super) unreadable: Vec<UnreadableContainer>,
 }
 
-impl Preset {
-    /// Returns the label that selects the containers to list, as `key` or `key=value`.
-    pub(super) fn label_filter(&self) -> String {
-        match self {
-            Self::Compose(_) => PROJECT_LABEL.to_owned(),
-            Self::Decnet { project } => format!("{PROJECT_LABEL}={project}"),
-        }
-    }
-
-    /// Groups the containers of a listing by decky.
-    pub(super) fn group_by_decky(&self, mut containers: Vec<Container>) -> Deckies {
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut named: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-        let projects = containers
-            .iter()
-            .map(|container| container.project.clone())
-            .collect();
-        match self {
-            Self::Compose(_) => {
-                for container in containers {
-                    let service = Some(container.service.clone()).filter(|name| !name.is_empty());
-                    let members = named.entry(container.project.clone()).or_default();
-                    members.push(Member {
-                        container,
-                        service,
-                        is_anchor: false,
-                    });
-                }
+/// Groups the containers and networks of a listing by decky.
+pub(super) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Register) -> Deckies {
+    let mut deckies = Deckies {
+        unreadable: listed.unreadable.clone(),
+        ..Deckies::default()
+    };
+    let mut containers: Vec<_> = listed.containers.values().collect();
+    containers.sort_by(|a, b| a.name.cmp(&b.name));
+    match preset {
+        Preset::Compose(filter) => {
+            let mut projects = BTreeMap::<&str, Decky>::new();
+            for container in containers {
+                let decky = projects.entry(&container.project).or_default();
+                let service = Some(container.service.clone()).filter(|name| !name.is_empty());
+                decky.members.push(Member {
+                    container: container.clone(),
+                    service,
+                });
             }
-            Self::Decnet { .. } => {
-                let parts: Vec<_> = (containers.iter())
-                    .map(|container| decky_and_service(container, &containers))
-                    .collect();
-                for (container, (decky, service)) in containers.into_iter().zip(parts) {
-                    named.entry(decky).or_default().push(Member {
-                        container,
-                        service,
-                        is_anchor: false,
-                    });
-                }
+            for network in &listed.networks {
+                let decky = projects.entry(&network.project).or_default();
+                decky.networks.push(network.clone());
+            }
+            for (name, decky) in projects {
+                deckies.add_project(filter, register, name, decky);
             }
         }
-        if let Self::Compose(filter) = self {
-            named.retain(|name, members| match filter {
-                ProjectFilter::Managed => members.iter().any(|member| member.container.managed),
-                ProjectFilter::Prefixed(prefix) => name.starts_with(prefix),
-            });
-        }
-        let mut deckies = Deckies {
-            projects,
-            ..Deckies::default()
-        };
-        for (name, mut members) in named {
-            match name.parse() {
-                Ok(decky) => {
-                    self.set_anchor(&mut members);
-                    deckies.members.insert(decky, members);
-                }
-                Err(_) => deckies.invalid_names.push(name),
+        Preset::Decnet { .. } => {
+            for container in &containers {
+                let (name, service) = identify_fleet_decky(container, &containers, register);
+                let decky = deckies.by_id.entry(to_decky_id(&name)).or_default();
+                decky.name = name;
+                decky.members.push(Member {
+                    container: (*container).clone(),
+                    service,
+                });
             }
         }
-        deckies
     }
-
-    fn set_anchor(&self, members: &mut [Member]) {
-        let identifies_decky = |member: &Member| match self {
-            Self::Compose(ProjectFilter::Managed) => member.container.managed,
-            Self::Compose(ProjectFilter::Prefixed(_)) => true,
-            // The Compose service of such a container names its base container. A base container
-            // alone could be mistaken for the service of another decky.
-            Self::Decnet { .. } => member.service.is_some(),
-        };
-        let anchor = members
-            .iter()
-            .position(identifies_decky)
-            .unwrap_or_default();
-        if let Some(member) = members.get_mut(anchor) {
-            member.is_anchor = true;
-        }
-    }
+    deckies
 }
 
 impl Deckies {
-    /// Returns the containers of a decky, including the container that has the decky's name, if
-    /// any. In a `decnet` project, this base container may have been grouped as a service of
-    /// another decky after its own service containers were removed.
-    pub(super) fn members_of(&self, decky: &DeckyId) -> Vec<Member> {
-        let mut members = self.members.get(decky).cloned().unwrap_or_default();
-        let base = (self.members.values().flatten())
-            .find(|member| member.container.name == decky.as_str())
-            .filter(|base| {
-                members
-                    .iter()
-                    .all(|member| member.container.id != base.container.id)
-            });
-        members.extend(base.cloned().map(|base| Member {
-            is_anchor: true,
-            ..base
-        }));
-        members
+    fn add_project(
+        &mut self,
+        filter: &ProjectFilter,
+        register: &Register,
+        name: &str,
+        mut decky: Decky,
+    ) {
+        let id = to_decky_id(name);
+        let is_decky = match filter {
+            ProjectFilter::Managed => {
+                (decky.members.iter()).any(|member| member.container.managed)
+                    || decky.networks.iter().any(|network| network.managed)
+                    || register.get(&id).is_some_and(|known| known.name == name)
+            }
+            ProjectFilter::Prefixed(prefix) => name.starts_with(prefix),
+        };
+        if is_decky {
+            name.clone_into(&mut decky.name);
+            self.by_id.insert(id, decky);
+        } else if *filter == ProjectFilter::Managed {
+            let (kind, objects): (_, Vec<_>) = if decky.members.is_empty() {
+                let networks = decky.networks.iter();
+                ("networks", networks.map(|network| &*network.name).collect())
+            } else {
+                let members = decky.members.iter();
+                let names = members.map(|member| &*member.container.name);
+                ("containers", names.collect())
+            };
+            let objects = objects.join(", ");
+            let text =
+                format!("project {name} has {kind} without the label {MANAGED_LABEL}: {objects}");
+            self.foreign.insert(id, text);
+        }
     }
 
-    pub(super) fn to_reported_shards(&self) -> Vec<ReportedShard> {
-        let to_shard = |(decky_id, members): (&DeckyId, &Vec<Member>)| ReportedShard {
-            decky_id: decky_id.clone(),
-            state: to_state(members),
-            services: to_services(members),
-            decky_ip: choose_address(members),
-            labels: Labels::default(),
+    /// Returns an unreadable container that may belong to a decky.
+    pub(super) fn find_unreadable(
+        &self,
+        preset: &Preset,
+        decky: &DeckyId,
+    ) -> Option<&UnreadableContainer> {
+        let mut unreadable = self.unreadable.iter();
+        unreadable.find(|container| match (preset, &container.project) {
+            (Preset::Compose(_), Some(project)) => to_decky_id(project) == *decky,
+            _ => true,
+        })
+    }
+
+    /// Returns what the register has to know of each decky.
+    pub(super) fn to_seen(&self) -> BTreeMap<DeckyId, SeenDecky> {
+        let to_seen = |(id, decky): (&DeckyId, &Decky)| {
+            let seen = SeenDecky {
+                name: decky.name.clone(),
+                containers: decky.container_ids().map(ToOwned::to_owned).collect(),
+            };
+            (id.clone(), seen)
         };
-        self.members.iter().map(to_shard).collect()
+        self.by_id.iter().map(to_seen).collect()
+    }
+
+    pub(super) fn to_reported_shards(&self, register: &Register) -> Vec<ReportedShard> {
+        let to_shard = |(decky_id, decky): (&DeckyId, &Decky)| {
+            let known = register.get(decky_id);
+            ReportedShard {
+                decky_id: decky_id.clone(),
+                state: decky.to_state(),
+                services: to_services(&decky.members),
+                decky_ip: choose_address(&decky.members),
+                labels: decky.to_labels(),
+                deployment: known.and_then(|known| known.deployment.parse().ok()),
+            }
+        };
+        self.by_id.iter().map(to_shard).collect()
     }
 }
 
-/// Returns the decky and the service of a container of a `decnet` project.
+impl Decky {
+    /// Returns the ids of the containers that Compose deployed. A container of `docker compose run`
+    /// is not part of a deployment.
+    fn container_ids(&self) -> impl Iterator<Item = &str> {
+        let containers = self.members.iter().map(|member| &member.container);
+        containers
+            .filter(|container| !container.one_off)
+            .map(|container| container.id.as_str())
+    }
+
+    pub(super) fn is_protected(&self) -> bool {
+        self.members.iter().any(|member| member.container.protected)
+    }
+
+    /// Returns the state of the decky. A decky with stopped containers is `degraded`, even if all
+    /// of them are stopped. It is `failed` if a container is dead, or if only networks are left.
+    /// Containers that have completed their work and containers of `docker compose run` do not
+    /// count.
+    fn to_state(&self) -> ReportedState {
+        if self.members.is_empty() {
+            return ReportedState::Failed;
+        }
+        let members = self.members.iter().map(|member| &member.container);
+        let lasting =
+            members.filter(|container| !container.one_off && !self.is_complete(container));
+        match lasting.map(|container| container.condition).max() {
+            Some(Condition::Dead) => ReportedState::Failed,
+            Some(Condition::Stopped | Condition::Unhealthy) => ReportedState::Degraded,
+            Some(Condition::Starting) => ReportedState::Pending,
+            // Only containers of `docker compose run` are left.
+            None if self.members.iter().all(|member| member.container.one_off) => {
+                ReportedState::Degraded
+            }
+            Some(Condition::Running) | None => ReportedState::Running,
+        }
+    }
+
+    /// Returns whether a container was meant to exit, and has exited with code 0.
+    fn is_complete(&self, container: &Container) -> bool {
+        let mut dependencies =
+            (self.members.iter()).flat_map(|member| &member.container.depends_on);
+        let is_awaited = dependencies
+            .any(|dependency| dependency.must_complete && dependency.service == container.service);
+        container.completed && (container.one_shot || is_awaited)
+    }
+
+    fn to_labels(&self) -> Labels {
+        let mut labels = BTreeMap::new();
+        if self.is_protected() {
+            labels.insert(PROTECTED_LABEL.to_owned(), "true".to_owned());
+        }
+        Labels::try_from(labels).unwrap_or_default()
+    }
+}
+
+/// Returns the name of the decky, and the service, of a container in a `decnet` project. A base
+/// container has no service.
 ///
-/// Each decky has a base container with the name of the decky. The service containers of the decky
-/// share the network of the base container. If the base container is gone, the Compose service name
-/// or the Compose dependencies may show where the service begins in the name. Otherwise, the name
-/// is split at the last `-` of the Compose service name, because Compose service names have `_`
-/// where a service has `-`.
-fn decky_and_service(container: &Container, all: &[Container]) -> (String, Option<String>) {
+/// DECNET's labels name the decky and the service. Without the labels, the first rule that applies
+/// decides:
+///
+/// 1. The container shares the network of a base container, which has the name of the decky.
+/// 2. The register knows the decky of the container.
+/// 3. The container name ends with the Compose service name, with `-` for each `_`
+///    (`decky-01-docker-api` and `docker_api`). The rest is the name of the decky.
+/// 4. A Compose dependency is a prefix of the Compose service name. It is the name of the decky.
+/// 5. The container is a base container, even if its name contains `-`.
+fn identify_fleet_decky(
+    container: &Container,
+    all: &[&Container],
+    register: &Register,
+) -> (String, Option<String>) {
     let Container { name, service, .. } = container;
-    let find_base = |container: &Container| {
-        let id = container.shares_network_of.as_deref()?;
-        all.iter().find(|other| other.id == id)
-    };
+    if let Some(decky) = &container.fleet_decky {
+        return (decky.clone(), container.fleet_service.clone());
+    }
     let split_after = |decky: &str| {
         let rest = service.strip_prefix(decky).or(name.strip_prefix(decky));
         let rest = rest.and_then(|rest| rest.strip_prefix('-'));
         (decky.to_owned(), Some(rest.unwrap_or(service).to_owned()))
     };
-    if let Some(base) = find_base(container) {
-        return split_after(&base.name);
+    let base = container.shares_network_of.as_deref();
+    let base = base.and_then(|id| all.iter().find(|other| other.id == id));
+    if let Some(base) = base {
+        return split_after(base.fleet_decky.as_ref().unwrap_or(&base.name));
+    }
+    if let Some(decky) = register.find_by_container(&container.id) {
+        return if decky == name {
+            (name.clone(), None)
+        } else {
+            split_after(decky)
+        };
     }
     let suffix = format!("-{}", service.replace('_', "-"));
     if let Some(decky) = name.strip_suffix(&suffix).filter(|rest| !rest.is_empty()) {
         return (decky.to_owned(), Some(service.clone()));
     }
-    let is_base_name = |dependency: &&String| {
-        let rest = service.strip_prefix(dependency.as_str());
+    let is_base_name = |dependency: &&str| {
+        let rest = service.strip_prefix(dependency);
         rest.is_some_and(|rest| rest.starts_with('-'))
     };
-    if let Some(base) = container.depends_on.iter().find(is_base_name) {
-        return split_after(base);
-    }
-    // If some containers share a network, one that does not is a base container. And `decky-01` is
-    // not the service `01` of `decky`.
-    let is_base = container.shares_network_of.is_none()
-        && all.iter().any(|other| other.shares_network_of.is_some());
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let key = if service.is_empty() { name } else { service };
-    match key.rsplit_once('-') {
-        Some((decky, service)) if !decky.is_empty() && !is_base && !is_number(service) => {
-            (decky.to_owned(), Some(service.to_owned()))
-        }
-        _ => (name.clone(), None),
-    }
-}
-
-/// Returns the state of a decky. A decky with stopped containers is `degraded`, even if all of them
-/// are stopped. A decky is `failed` only if a container is dead.
-fn to_state(members: &[Member]) -> ReportedState {
-    let worst = members.iter().map(|member| member.container.condition);
-    match worst.max() {
-        Some(Condition::Dead) => ReportedState::Failed,
-        Some(Condition::Stopped | Condition::Unhealthy) => ReportedState::Degraded,
-        Some(Condition::Starting) => ReportedState::Pending,
-        Some(Condition::Running) | None => ReportedState::Running,
+    let mut dependencies = (container.depends_on.iter()).map(|dependency| &*dependency.service);
+    match dependencies.find(is_base_name) {
+        Some(base) => split_after(base),
+        None => (name.clone(), None),
     }
 }
 
 fn to_services(members: &[Member]) -> Services {
-    let mut names: Vec<_> = (members.iter())
-        .filter_map(|member| member.service.clone())
+    let names: BTreeSet<_> = (members.iter())
+        .filter_map(|member| member.service.as_ref())
         .filter(|name| (1..=MAX_SERVICE_CHARS).contains(&name.chars().count()))
         .collect();
-    names.sort();
-    names.dedup();
-    names.truncate(MAX_SERVICES);
-    Services::try_from(names).unwrap_or_default()
+    let names = names.into_iter().take(MAX_SERVICES).cloned();
+    Services::try_from(names.collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// Returns the decky's address in the network that all `decnet` deckies share, or else its first
-/// address, if it has any.
+/// Returns the address in the shared network of the deckies, or else the first address.
 fn choose_address(members: &[Member]) -> Option<String> {
     let addresses = || {
         members

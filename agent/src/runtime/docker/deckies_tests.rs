@@ -2,8 +2,11 @@
 
 use scuttle_schemas::agents::ReportedState;
 
-use super::container::{Condition, Container};
-use super::deckies::{Deckies, Preset, ProjectFilter};
+use super::container::{Condition, Container, Dependency};
+use super::deckies::{Deckies, group_by_decky};
+use super::listing::{Listed, ListedNetwork};
+use super::preset::{Preset, ProjectFilter};
+use super::register::Register;
 
 /// Builds a container. If `base` is given, the container shares the network of the container with
 /// that name.
@@ -13,29 +16,61 @@ fn container(project: &str, name: &str, service: &str, base: Option<&str>) -> Co
         name: name.to_owned(),
         project: project.to_owned(),
         service: service.to_owned(),
-        depends_on: Vec::new(),
-        managed: false,
         shares_network_of: base.map(|name| format!("id of {name}")),
-        condition: Condition::Running,
-        addresses: Vec::new(),
-        image: String::new(),
-        volumes: Vec::new(),
+        ..Container::default()
     }
 }
 
-fn group_decnet(rows: &[(&str, &str, Option<&str>)]) -> Deckies {
-    let preset = Preset::Decnet {
+fn network(project: &str, managed: bool) -> ListedNetwork {
+    ListedNetwork {
+        id: format!("id of {project}"),
+        name: format!("{project}_default"),
+        project: project.to_owned(),
+        managed,
+    }
+}
+
+fn dependency(service: &str, must_complete: bool) -> Dependency {
+    Dependency {
+        service: service.to_owned(),
+        must_complete,
+    }
+}
+
+fn list(containers: impl IntoIterator<Item = Container>, networks: &[ListedNetwork]) -> Listed {
+    let by_id = |container: Container| (container.id.clone(), container);
+    Listed {
+        containers: containers.into_iter().map(by_id).collect(),
+        networks: networks.to_vec(),
+        unreadable: Vec::new(),
+    }
+}
+
+/// Returns a register that knows no decky. Its file is never written.
+fn empty_register() -> Register {
+    Register::open("/nowhere".as_ref(), "")
+}
+
+fn decnet() -> Preset {
+    Preset::Decnet {
         project: "decnet".to_owned(),
-    };
+    }
+}
+
+fn group(preset: &Preset, containers: impl IntoIterator<Item = Container>) -> Deckies {
+    group_by_decky(preset, &list(containers, &[]), &empty_register())
+}
+
+fn group_decnet(rows: &[(&str, &str, Option<&str>)]) -> Deckies {
     let containers = rows
         .iter()
         .map(|(name, service, base)| container("decnet", name, service, *base));
-    preset.group_by_decky(containers.collect())
+    group(&decnet(), containers)
 }
 
 /// Formats deckies as `decky: service service; decky: …`.
 fn describe(deckies: &Deckies) -> String {
-    let shards = deckies.to_reported_shards();
+    let shards = deckies.to_reported_shards(&empty_register());
     let describe_shard = |shard: &scuttle_schemas::agents::ReportedShard| {
         format!("{}: {}", shard.decky_id, shard.services.join(" "))
     };
@@ -65,14 +100,31 @@ fn a_decnet_decky_is_a_base_container_and_the_containers_that_share_its_network(
         describe(&deckies),
         "decky-01: docker_api ssh; mail-relay: ; web: ; web-2: http"
     );
-    let anchors = |decky: &str| {
-        let members = deckies.members_of(&decky.parse().expect("a decky"));
-        let anchors = members.into_iter().filter(|member| member.is_anchor);
-        anchors
-            .map(|member| member.container.name)
-            .collect::<Vec<_>>()
+}
+
+#[test]
+fn the_labels_of_decnet_name_the_decky_and_the_service() {
+    let label = |decky: &str, service: Option<&str>, container: Container| Container {
+        fleet_decky: Some(decky.to_owned()),
+        fleet_service: service.map(ToOwned::to_owned),
+        ..container
     };
-    assert_eq!(anchors("decky-01"), ["decky-01-docker-api"]);
+    let deckies = group(
+        &decnet(),
+        [
+            label(
+                "mail-relay",
+                None,
+                container("decnet", "mail-relay", "x", None),
+            ),
+            label(
+                "a-b",
+                Some("ssh"),
+                container("decnet", "a-b-ssh", "a-b-ssh", None),
+            ),
+        ],
+    );
+    assert_eq!(describe(&deckies), "a-b: ssh; mail-relay: ");
 }
 
 #[test]
@@ -84,35 +136,18 @@ fn without_base_containers_a_decnet_name_is_split_where_the_service_begins() {
             vec![("decky-01-docker-api", "docker_api", None)],
             "decky-01: docker_api",
         ),
-        (
-            vec![("decky-01-docker-api", "decky-01-docker_api", None)],
-            "decky-01: docker_api",
-        ),
         // A base container whose service containers are gone.
         (vec![("decky-01", "decky-01", None)], "decky-01: "),
-        // A service container whose base container is gone.
-        (
-            vec![("decky-01-ssh", "decky-01-ssh", Some("decky-01"))],
-            "decky-01: ssh",
-        ),
+        // A base container with a dash in its name.
+        (vec![("mail-relay", "mail-relay", None)], "mail-relay: "),
         (vec![("log", "log", None)], "log: "),
     ] {
         assert_eq!(describe(&group_decnet(&rows)), expected, "{rows:?}");
     }
     // The Compose dependency names the missing base container.
     let mut orphan = container("decnet", "a-b-ssh", "a-b-ssh", Some("a-b"));
-    orphan.depends_on = vec!["a-b".to_owned()];
-    let preset = Preset::Decnet {
-        project: "decnet".to_owned(),
-    };
-    assert_eq!(describe(&preset.group_by_decky(vec![orphan])), "a-b: ssh");
-}
-
-#[test]
-fn a_lone_base_container_belongs_to_the_decky_of_its_name() {
-    let deckies = group_decnet(&[("mail-relay", "mail-relay", None)]);
-    let count = |decky: &str| deckies.members_of(&decky.parse().expect("a decky")).len();
-    assert_eq!((count("mail-relay"), count("other")), (1, 0));
+    orphan.depends_on = vec![dependency("a-b", false)];
+    assert_eq!(describe(&group(&decnet(), [orphan])), "a-b: ssh");
 }
 
 #[test]
@@ -123,26 +158,57 @@ fn a_compose_decky_is_a_project_that_the_filter_selects() {
         container("shop", "shop-web-1", "web", None),
     ];
     containers[0].managed = true;
-    let managed = Preset::Compose(ProjectFilter::Managed).group_by_decky(containers.clone());
+    let managed = group(&Preset::Compose(ProjectFilter::Managed), containers.clone());
     assert_eq!(describe(&managed), "trap: db web");
-    let trap = managed.members_of(&"trap".parse().expect("a decky"));
-    let anchors: Vec<_> = trap.iter().filter(|member| member.is_anchor).collect();
-    assert!(anchors.len() == 1 && anchors[0].container.managed);
-    assert!(managed.projects.contains("shop"));
+    let foreign: Vec<_> = managed.foreign.values().collect();
+    assert_eq!(
+        foreign,
+        ["project shop has containers without the label scuttle.managed: shop-web-1"]
+    );
     let prefixed = Preset::Compose(ProjectFilter::Prefixed("sh".to_owned()));
-    assert_eq!(describe(&prefixed.group_by_decky(containers)), "shop: web");
+    let prefixed = group(&prefixed, containers);
+    assert_eq!(describe(&prefixed), "shop: web");
+    assert!(prefixed.foreign.is_empty());
 }
 
 #[test]
-fn a_project_whose_name_is_no_valid_decky_name_is_left_out() {
-    let long = "a".repeat(65);
-    let containers = vec![container(&long, "x", "web", None)];
-    let deckies =
-        Preset::Compose(ProjectFilter::Prefixed("a".to_owned())).group_by_decky(containers);
-    assert_eq!(
-        (describe(&deckies).as_str(), deckies.invalid_names),
-        ("", vec![long])
-    );
+fn a_project_stays_a_decky_until_nothing_of_it_is_left() {
+    let preset = Preset::Compose(ProjectFilter::Managed);
+    let mut register = empty_register();
+    let mut labelled = container("trap", "trap-web-1", "web", None);
+    labelled.managed = true;
+    let other = container("trap", "trap-db-1", "db", None);
+    let mut states = |containers: Vec<Container>, networks: &[ListedNetwork]| {
+        let deckies = group_by_decky(&preset, &list(containers, networks), &register);
+        register.observe(deckies.to_seen(), true);
+        let shards = deckies.to_reported_shards(&register);
+        let state = shards.first().map(|shard| shard.state);
+        (state, deckies.foreign.len())
+    };
+    let networks = [network("trap", false)];
+    let all = vec![labelled, other.clone()];
+    assert_eq!(states(all, &networks), (Some(ReportedState::Running), 0));
+    let left = states(vec![other.clone()], &networks);
+    assert_eq!(left, (Some(ReportedState::Running), 0));
+    assert_eq!(states(vec![], &networks), (Some(ReportedState::Failed), 0));
+    assert_eq!(states(vec![], &[]), (None, 0));
+    assert_eq!(states(vec![other], &networks), (None, 1));
+}
+
+#[test]
+fn a_label_on_a_network_makes_its_project_a_decky() {
+    let preset = Preset::Compose(ProjectFilter::Managed);
+    let listed = list([], &[network("trap", true), network("shop", false)]);
+    let deckies = group_by_decky(&preset, &listed, &empty_register());
+    let shards = deckies.to_reported_shards(&empty_register());
+    assert_eq!((shards.len(), shards[0].state), (1, ReportedState::Failed));
+}
+
+#[test]
+fn a_project_whose_name_is_no_valid_decky_id_is_listed() {
+    let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
+    let deckies = group(&preset, [container("_odd", "x", "web", None)]);
+    assert_eq!(describe(&deckies), "n._odd: web");
 }
 
 #[test]
@@ -164,10 +230,53 @@ fn the_state_of_a_decky_depends_on_its_containers() {
             ..container("p", &format!("c{number}"), "web", None)
         });
         let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
-        let shards = preset
-            .group_by_decky(containers.collect())
-            .to_reported_shards();
+        let deckies = group(&preset, containers);
+        let shards = deckies.to_reported_shards(&empty_register());
         assert_eq!(shards[0].state, expected, "{conditions:?}");
+    }
+}
+
+#[test]
+fn containers_that_were_meant_to_exit_do_not_degrade_a_decky() {
+    let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
+    let web = Container {
+        depends_on: vec![dependency("init", true), dependency("db", false)],
+        ..container("p", "web", "web", None)
+    };
+    let exited = |name: &str| Container {
+        condition: Condition::Stopped,
+        completed: true,
+        ..container("p", name, name, None)
+    };
+    for (other, expected) in [
+        (exited("init"), ReportedState::Running),
+        (exited("db"), ReportedState::Degraded),
+        (
+            Container {
+                completed: false,
+                ..exited("init")
+            },
+            ReportedState::Degraded,
+        ),
+        (
+            Container {
+                one_shot: true,
+                ..exited("seed")
+            },
+            ReportedState::Running,
+        ),
+        (
+            Container {
+                one_off: true,
+                completed: false,
+                ..exited("web-run")
+            },
+            ReportedState::Running,
+        ),
+    ] {
+        let deckies = group(&preset, [web.clone(), other.clone()]);
+        let shards = deckies.to_reported_shards(&empty_register());
+        assert_eq!(shards[0].state, expected, "{other:?}");
     }
 }
 
@@ -176,37 +285,28 @@ fn the_state_of_a_decky_depends_on_its_containers() {
 #[test]
 fn a_decky_keeps_its_name_to_its_last_container() {
     let service = |name: &str, base: &str| Container {
-        depends_on: vec![base.to_owned()],
+        depends_on: vec![dependency(base, false)],
         ..container("decnet", name, name, Some(base))
     };
     let all = [
         container("decnet", "mail-relay", "mail-relay", None),
         service("mail-relay-smtp", "mail-relay"),
-        service("mail-relay-ssh", "mail-relay"),
         container("decnet", "web", "web", None),
         service("web-http", "web"),
+        // Without a base container and a dependency, only the register knows its decky.
+        container("decnet", "lost-ssh", "lost-ssh", Some("mail-relay")),
     ];
-    let preset = Preset::Decnet {
-        project: "decnet".to_owned(),
-    };
-    let group = |chosen: &dyn Fn(usize) -> bool| {
+    let names = |chosen: &dyn Fn(usize) -> bool, register: &Register| {
         let left = (0..all.len()).filter(|number| chosen(*number));
-        preset.group_by_decky(left.map(|number| all[number].clone()).collect())
+        let left = left.map(|number| all[number].clone());
+        group_by_decky(&decnet(), &list(left, &[]), register)
     };
-    let members = group(&|_| true).members;
-    let is_anchor = |number: usize| {
-        let id = &all[number].id;
-        (members.values().flatten()).any(|member| member.is_anchor && member.container.id == *id)
-    };
+    let mut register = empty_register();
+    let before = names(&|_| true, &register);
+    register.observe(before.to_seen(), true);
     for left in 0_usize..1 << all.len() {
-        let is_left = |number: usize| left & (1 << number) != 0;
-        let others = (0..all.len()).any(|number| is_left(number) && !is_anchor(number));
-        let all_anchors = (0..all.len()).all(|number| is_left(number) || !is_anchor(number));
-        // Anchors are removed only after all other containers.
-        if all_anchors || !others {
-            let names = group(&is_left).members.into_keys();
-            let names: Vec<_> = names.filter(|name| !members.contains_key(name)).collect();
-            assert!(names.is_empty(), "{left:b}: {names:?}");
-        }
+        let now = names(&|number| left & (1 << number) != 0, &register);
+        let is_known = |name| before.by_id.contains_key(name);
+        assert!(now.by_id.keys().all(is_known), "{left:b}: {now:?}");
     }
 }

@@ -1,88 +1,160 @@
-//! The implementation of the `Runtime` trait for Docker, and its cached inventory. `watcher` keeps
-//! the cache current.
+//! The implementation of the `Runtime` trait for Docker, and its cached inventory. `watcher`
+//! reports the changes that make parts of the cache stale.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex as BlockingMutex, PoisonError};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex as BlockingMutex, MutexGuard, PoisonError};
 
 use scuttle_schemas::HostId;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
-use super::engine::{Engine, EngineError};
-use super::listing::list_deckies;
+use super::engine::Engine;
+use super::listing::Listed;
+use super::notes::TeardownNotes;
+use super::register::Register;
 use super::settings::DockerSettings;
+use super::shared_register::{ReadError, SharedRegister};
 use super::teardown;
+use super::teardown::context::TeardownContext;
+use crate::evidence::store::EvidenceStore;
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
 
 /// The runtime for one host's Docker Engine. The future of `watch` must be polled alongside the
 /// agent.
 #[derive(Debug)]
 pub struct DockerRuntime {
-    /// The host that log lines name.
+    /// The host, for the log.
     pub(super) host: HostId,
     pub(super) settings: DockerSettings,
-    /// The current generation, which rises with every event that may have changed the inventory. A
-    /// cached inventory is valid only for the generation in which it was read.
-    generation: AtomicU64,
-    /// The last inventory, and the generation in which it was read.
-    cached: Mutex<Option<(u64, Inventory)>>,
+    /// The store for evidence, or `None` if no evidence is kept.
+    evidence: Option<Arc<EvidenceStore>>,
+    /// The parts of the cache that may differ from the Engine.
+    stale: BlockingMutex<StaleParts>,
+    cache: Mutex<Cache>,
+    register: SharedRegister,
+    /// Limits the removals that run at the same time, over all teardowns.
+    removals: Arc<Semaphore>,
+    notes: Arc<TeardownNotes>,
     changes: watch::Sender<u64>,
-    /// The invalid decky names in the last listing, all of which have been logged.
-    logged_names: BlockingMutex<Vec<String>>,
+}
+
+/// The parts of the cache that may differ from the Engine.
+#[derive(Debug, Default)]
+struct StaleParts {
+    everything: bool,
+    /// The ids of the containers that may have changed.
+    containers: BTreeSet<String>,
+    networks: bool,
+}
+
+impl StaleParts {
+    fn is_empty(&self) -> bool {
+        !self.everything && !self.networks && self.containers.is_empty()
+    }
+}
+
+/// The last listing and the inventory that was built from it.
+#[derive(Debug, Default)]
+struct Cache {
+    listed: Option<Listed>,
+    inventory: Option<Inventory>,
 }
 
 impl DockerRuntime {
-    /// Creates a runtime. The Engine does not need to be running yet.
-    pub fn new(host: HostId, settings: DockerSettings) -> Self {
+    /// Creates a runtime, which keeps its register of known deckies in `data_dir`. The Engine does
+    /// not need to be running yet.
+    pub fn new(
+        host: HostId,
+        settings: DockerSettings,
+        data_dir: &Path,
+        evidence: Option<Arc<EvidenceStore>>,
+    ) -> Self {
+        let register = Register::open(data_dir, &settings.preset.to_rule());
         Self {
             host,
-            settings,
-            generation: AtomicU64::new(1),
-            cached: Mutex::new(None),
+            evidence,
+            stale: BlockingMutex::new(StaleParts {
+                everything: true,
+                ..StaleParts::default()
+            }),
+            cache: Mutex::default(),
+            register: SharedRegister::new(register),
+            removals: Arc::new(Semaphore::new(settings.parallel)),
+            notes: Arc::default(),
             changes: watch::Sender::new(0),
-            logged_names: BlockingMutex::default(),
+            settings,
         }
     }
 
-    /// Returns the cached inventory if no event has invalidated it. Otherwise, reads the inventory
-    /// again.
-    pub(super) async fn read_inventory(&self) -> Result<Inventory, EngineError> {
-        let mut cached = self.cached.lock().await;
-        let generation = self.generation.load(Ordering::SeqCst);
-        if let Some((read_in, inventory)) = &*cached
-            && *read_in == generation
+    /// Returns the cached inventory, after the stale parts of the cache were read again.
+    pub(super) async fn read_inventory(&self) -> Result<Inventory, ReadError> {
+        let mut cache = self.cache.lock().await;
+        let stale = std::mem::take(&mut *self.stale());
+        let notes_changed = self.notes.take_changed();
+        if let (Some(inventory), true, false) = (&cache.inventory, stale.is_empty(), notes_changed)
         {
             return Ok(inventory.clone());
         }
+        let read = self.refresh(&mut cache, stale).await;
+        if read.is_err() {
+            self.stale().everything = true;
+        }
+        read
+    }
+
+    async fn refresh(&self, cache: &mut Cache, stale: StaleParts) -> Result<Inventory, ReadError> {
+        let preset = &self.settings.preset;
         let engine = Engine::connect(&self.settings.socket).await?;
-        let deckies = list_deckies(&engine, &self.settings.preset).await?;
-        self.log_invalid_names(&deckies.invalid_names);
-        let shards = deckies.to_reported_shards();
-        let inventory = match &*cached {
-            Some((_, last)) if **last == *shards => last.clone(),
-            _ => shards.into(),
+        let listed = match cache.listed.take() {
+            Some(mut listed) if !stale.everything => {
+                if !stale.containers.is_empty() {
+                    let ids = &stale.containers;
+                    listed.refresh_containers(&engine, preset, ids).await?;
+                }
+                if stale.networks {
+                    listed.refresh_networks(&engine, preset).await?;
+                }
+                listed
+            }
+            _ => Listed::read(&engine, preset).await?,
         };
-        *cached = Some((generation, inventory.clone()));
+        let (deckies, shards) = self.register.group(preset, &listed).await?;
+        let read = Inventory {
+            shards: shards.into(),
+            notes: self.notes.build(&deckies).into(),
+        };
+        let inventory = match &cache.inventory {
+            Some(last) if *last == read => last.clone(),
+            _ => read,
+        };
+        *cache = Cache {
+            listed: Some(listed),
+            inventory: Some(inventory.clone()),
+        };
         Ok(inventory)
     }
 
-    /// Invalidates the cached inventory.
+    /// Marks the whole cache as stale.
     pub(super) fn invalidate(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.stale().everything = true;
+    }
+
+    /// Marks a container as stale.
+    pub(super) fn invalidate_container(&self, id: &str) {
+        self.stale().containers.insert(id.to_owned());
+    }
+
+    /// Marks the networks as stale.
+    pub(super) fn invalidate_networks(&self) {
+        self.stale().networks = true;
     }
 
     pub(super) fn notify_change(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Logs the names that are not valid for a decky. Each name is logged once while it exists.
-    fn log_invalid_names(&self, names: &[String]) {
-        let lock = self.logged_names.lock();
-        let mut logged = lock.unwrap_or_else(PoisonError::into_inner);
-        for name in names.iter().filter(|name| !logged.contains(name)) {
-            tracing::warn!(host_uuid = %self.host, %name, "left out of the inventory: not a valid decky name");
-        }
-        logged.clear();
-        logged.extend_from_slice(names);
+    fn stale(&self) -> MutexGuard<'_, StaleParts> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,10 +165,20 @@ impl Runtime for DockerRuntime {
     }
 
     async fn teardown(&self, teardown: Teardown, progress: ProgressSink) -> TeardownReport {
-        let report = teardown::run(&self.settings, teardown.decky_id, progress).await;
+        let context = TeardownContext {
+            settings: &self.settings,
+            register: &self.register,
+            removals: &self.removals,
+            notes: &self.notes,
+            evidence: self.evidence.as_ref(),
+        };
+        let (report, containers) = teardown::run(context, teardown, progress).await;
         // Must happen before the result gets its sequence number, so that no inventory from before
         // the teardown follows the result.
-        self.invalidate();
+        for id in &containers {
+            self.invalidate_container(id);
+        }
+        self.invalidate_networks();
         report
     }
 

@@ -7,17 +7,24 @@ use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error as Cause;
-use bollard::models::{ContainerSummary, EventMessage, Network};
+use bollard::models::{
+    ContainerUpdateBody, EventMessage, ImageInspect, Network, RestartPolicy,
+    RestartPolicyNameEnum as RestartPolicyName,
+};
 use bollard::query_parameters::{
-    EventsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    EventsOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
     StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use futures_util::Stream;
+use serde_json::Value;
+
+use super::container::{ListedContainer, UnreadableContainer, decode_entry};
+use super::raw_get;
 
 /// The oldest supported API version, that of Docker 20.10.
 const MIN_API_VERSION: ClientVersion = ClientVersion {
@@ -26,6 +33,14 @@ const MIN_API_VERSION: ClientVersion = ClientVersion {
 };
 /// The timeout of a call that changes nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of a ping. A healthy Engine answers a ping even while other calls hang.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time after the grace period in which the Engine kills a container and notices its end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The duration before the start of an event stream whose events are repeated by the stream.
+const EVENT_OVERLAP: Duration = Duration::from_secs(1);
+/// The maximum number of ids in one request, which keeps the URL below the limits of HTTP servers.
+const MAX_IDS: usize = 64;
 /// The timeout of a call that removes an object. A busy Engine needs time to unmount and delete.
 const REMOVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The timeout of the client in seconds. It must be longer than all other timeouts in this module.
@@ -53,6 +68,9 @@ pub(super) enum EngineError {
         status: u16,
         message: String,
     },
+    /// The Engine responds to pings, but did not finish this call in time.
+    #[error("cannot {action}: no response within {seconds} s, although the Engine responds")]
+    TimedOut { action: String, seconds: u64 },
 }
 
 impl EngineError {
@@ -68,6 +86,17 @@ impl EngineError {
     /// Returns true if the volume or image could not be removed because a container uses it.
     pub(super) fn is_in_use(&self) -> bool {
         matches!(self, Self::Rejected { status: 409, .. })
+    }
+
+    /// Returns true if only this call hangs: the Engine responds to pings.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut { .. })
+    }
+
+    /// Returns true if the container could not be removed because its removal is already in
+    /// progress.
+    pub(super) fn is_removal_in_progress(&self) -> bool {
+        matches!(self, Self::Rejected { status: 409, message, .. } if message.contains("already in progress"))
     }
 
     pub(super) fn has_active_endpoints(&self) -> bool {
@@ -109,30 +138,91 @@ impl Engine {
         })
     }
 
+    /// Returns the API client.
+    pub(super) fn client(&self) -> &Docker {
+        &self.docker
+    }
+
     pub(super) fn api_version(&self) -> ClientVersion {
         self.docker.client_version()
     }
 
-    /// Lists all containers that have a label (`key` or `key=value`), including stopped ones.
-    pub(super) async fn list_containers(
-        &self,
-        label: &str,
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
-        let filters = HashMap::from([("label", vec![label])]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters);
-        let listed = self.docker.list_containers(Some(options.build()));
-        self.call(READ_TIMEOUT, || "list containers".to_owned(), listed)
-            .await
+    /// Lists the containers with a label (`key` or `key=value`), including stopped ones.
+    pub(super) async fn list_containers(&self, label: &str) -> Result<Listing, EngineError> {
+        self.list_filtered("label", &[label]).await
     }
 
-    /// Streams the events of containers and networks, until the Engine stops.
+    /// Lists the containers with one of these ids, including stopped ones.
+    pub(super) async fn list_containers_by_id(&self, ids: &[&str]) -> Result<Listing, EngineError> {
+        let mut listing = Listing::default();
+        for ids in ids.chunks(MAX_IDS) {
+            let part = self.list_filtered("id", ids).await?;
+            listing.containers.extend(part.containers);
+            listing.unreadable.extend(part.unreadable);
+        }
+        Ok(listing)
+    }
+
+    /// Lists the containers that were created from an image, or from an image that is based on it.
+    pub(super) async fn list_containers_by_image(&self, id: &str) -> Result<Listing, EngineError> {
+        self.list_filtered("ancestor", &[id]).await
+    }
+
+    async fn list_filtered(&self, key: &str, values: &[&str]) -> Result<Listing, EngineError> {
+        let version = self.docker.client_version();
+        let filters = raw_get::encode_filters(key, values);
+        let target = format!("/v{version}/containers/json?all=true&{filters}");
+        let listed = async {
+            let listed = raw_get::get(&self.socket, &target).await?;
+            Ok(serde_json::from_value(listed)?)
+        };
+        let listed = self
+            .call(READ_TIMEOUT, || "list containers".to_owned(), listed)
+            .await?;
+        Ok(Listing::decode(listed))
+    }
+
+    /// Returns the settings of a container that matter for its stop.
+    pub(super) async fn inspect_stop(&self, id: &str) -> Result<StopSettings, EngineError> {
+        let version = self.docker.client_version();
+        let target = format!("/v{version}/containers/{id}/json");
+        let inspected = raw_get::get(&self.socket, &target);
+        let action = || format!("inspect container {id}");
+        let inspected = self.call(READ_TIMEOUT, action, inspected).await?;
+        Ok(StopSettings::decode(&inspected))
+    }
+
+    /// Sets the restart policy of a container to `no`, so that the Engine never starts the
+    /// container again by itself.
+    pub(super) async fn disable_restart(&self, id: &str) -> Result<(), EngineError> {
+        let update = ContainerUpdateBody {
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyName::NO),
+                maximum_retry_count: None,
+            }),
+            ..ContainerUpdateBody::default()
+        };
+        let updated = self.docker.update_container(id, update);
+        let action = || format!("set the restart policy of container {id} to no");
+        self.call(READ_TIMEOUT, action, updated).await
+    }
+
+    /// Streams the events of containers and networks since shortly before the call, until the
+    /// Engine stops.
     pub(super) fn watch_events(
         &self,
     ) -> impl Stream<Item = Result<EventMessage, Cause>> + Send + use<> {
         let filters = HashMap::from([("type", vec!["container", "network"])]);
-        let options = EventsOptionsBuilder::new().filters(&filters);
+        // The stream starts when it is first polled. Without `since`, the events until then would
+        // be lost.
+        let since = SystemTime::now() - EVENT_OVERLAP;
+        let since = since
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let options = EventsOptionsBuilder::new()
+            .since(&since.to_string())
+            .filters(&filters);
         self.docker.events(Some(options.build()))
     }
 
@@ -146,8 +236,7 @@ impl Engine {
         }
     }
 
-    /// Stops a container, and kills it if it has not stopped within `grace`. The Engine does not
-    /// restart a container that was stopped this way, whatever its restart policy.
+    /// Stops a container, and kills it after `grace`.
     pub(super) async fn stop_container(
         &self,
         id: &str,
@@ -156,12 +245,8 @@ impl Engine {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         let stopped = self.docker.stop_container(id, Some(options));
-        self.call(
-            grace + REMOVE_TIMEOUT,
-            || format!("stop container {id}"),
-            stopped,
-        )
-        .await
+        let action = || format!("stop container {id}");
+        self.call(grace + KILL_TIMEOUT, action, stopped).await
     }
 
     /// Removes a container, even if it is running, and its anonymous volumes.
@@ -209,28 +294,108 @@ impl Engine {
         Ok(names)
     }
 
+    /// Lists the names of the volumes with a label (`key=value`).
+    pub(super) async fn list_volumes(&self, label: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let listed = self.docker.list_volumes(Some(options));
+        let action = || "list volumes".to_owned();
+        let listed = self.call(READ_TIMEOUT, action, listed).await?;
+        let volumes = listed.volumes.unwrap_or_default();
+        Ok(volumes.into_iter().map(|volume| volume.name).collect())
+    }
+
     pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_volume(name, None::<RemoveVolumeOptions>);
         self.call(REMOVE_TIMEOUT, || format!("remove volume {name}"), removed)
             .await
     }
 
-    pub(super) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
-        let removed = self
-            .docker
-            .remove_image(id, None::<RemoveImageOptions>, None);
-        self.call(REMOVE_TIMEOUT, || format!("remove image {id}"), removed)
-            .await
-            .map(|_| ())
+    /// Returns the tags and digests of an image.
+    pub(super) async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
+        let inspected = self.docker.inspect_image(image);
+        let action = || format!("inspect image {image}");
+        self.call(READ_TIMEOUT, action, inspected).await
     }
 
+    /// Removes a tag, a digest or an id of an image. The Engine deletes the image with its last
+    /// tag.
+    pub(super) async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        let removed = self
+            .docker
+            .remove_image(image, None::<RemoveImageOptions>, None);
+        let action = || format!("remove image {image}");
+        self.call(REMOVE_TIMEOUT, action, removed).await.map(|_| ())
+    }
+
+    /// Calls the Engine with a timeout. After a timeout, a ping decides whether the Engine or only
+    /// this call hangs.
     async fn call<T>(
         &self,
         timeout: Duration,
         action: impl FnOnce() -> String,
         response: impl Future<Output = Result<T, Cause>>,
     ) -> Result<T, EngineError> {
-        call_with_timeout(&self.socket, timeout, action, response).await
+        match tokio::time::timeout(timeout, response).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(cause)) => Err(to_error(&self.socket, &action(), cause)),
+            Err(_) => {
+                self.ping().await?;
+                Err(EngineError::TimedOut {
+                    action: action(),
+                    seconds: timeout.as_secs(),
+                })
+            }
+        }
+    }
+
+    /// Checks that the Engine responds.
+    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+        let action = || "ping the Engine".to_owned();
+        let ping = self.docker.ping();
+        let _ = call_with_timeout(&self.socket, PING_TIMEOUT, action, ping).await?;
+        Ok(())
+    }
+}
+
+/// The containers of a listing.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) containers: Vec<ListedContainer>,
+    pub(super) unreadable: Vec<UnreadableContainer>,
+}
+
+impl Listing {
+    fn decode(listed: Vec<Value>) -> Self {
+        let mut listing = Self::default();
+        for entry in listed {
+            match decode_entry(entry) {
+                Ok(container) => listing.containers.push(container),
+                Err(unreadable) => listing.unreadable.push(unreadable),
+            }
+        }
+        listing
+    }
+}
+
+/// The settings of a container that matter for its stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StopSettings {
+    /// Whether the Engine may start the container again by itself.
+    pub(super) restarts: bool,
+    /// The grace period of the container. `None` if the container has no grace period.
+    pub(super) grace: Option<Duration>,
+}
+
+impl StopSettings {
+    fn decode(inspected: &Value) -> Self {
+        let policy = inspected.pointer("/HostConfig/RestartPolicy/Name");
+        let policy = policy.and_then(Value::as_str).unwrap_or_default();
+        let grace = inspected.pointer("/Config/StopTimeout");
+        Self {
+            restarts: !["", "no"].contains(&policy),
+            grace: grace.and_then(Value::as_u64).map(Duration::from_secs),
+        }
     }
 }
 

@@ -34,8 +34,8 @@ impl RetryingEngine {
         }
     }
 
-    /// Calls the Engine. During an outage, repeats the call until the Engine responds or the outage
-    /// has lasted `max_outage`.
+    /// Calls the Engine. While the Engine is unreachable, repeats the call for at most
+    /// `max_outage`.
     pub(super) async fn call<T, Response>(
         &self,
         call: impl Fn(Engine) -> Response,
@@ -43,6 +43,8 @@ impl RetryingEngine {
     where
         Response: Future<Output = Result<T, EngineError>>,
     {
+        // The Engine may respond to other calls and still end the connection of this one each time.
+        let mut failing_since = None;
         loop {
             // Without this check, a teardown of many containers would wait for a hanging Engine
             // once for each of them.
@@ -60,7 +62,8 @@ impl RetryingEngine {
                 Err(error) if error.is_unreachable() => {
                     *self.engine.lock().await = None;
                     self.unreachable_since().get_or_insert_with(Instant::now);
-                    if self.has_given_up() {
+                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    if self.has_given_up() || since.elapsed() >= self.max_outage {
                         return Err(error);
                     }
                     tokio::time::sleep(RETRY_DELAY).await;

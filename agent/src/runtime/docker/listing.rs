@@ -1,15 +1,110 @@
-//! The deckies that exist on the Engine now.
+//! The containers and networks of the Engine that may belong to deckies, as last listed.
 
-use super::container::Container;
-use super::deckies::{Deckies, Preset};
-use super::engine::{Engine, EngineError};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Lists the containers of the Engine and groups them by decky.
-pub(super) async fn list_deckies(engine: &Engine, preset: &Preset) -> Result<Deckies, EngineError> {
-    let listed = engine.list_containers(&preset.label_filter()).await?;
-    let containers = listed
-        .into_iter()
-        .filter_map(Container::from_summary)
-        .collect();
-    Ok(preset.group_by_decky(containers))
+use bollard::models::Network;
+
+use super::container::{Container, MANAGED_LABEL, PROJECT_LABEL, UnreadableContainer};
+use super::engine::{Engine, EngineError, Listing};
+use super::preset::Preset;
+
+/// A network of a Compose project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListedNetwork {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// The Compose project. Empty if Compose did not create the network.
+    pub(super) project: String,
+    /// Whether the network has the label `scuttle.managed=true`.
+    pub(super) managed: bool,
+}
+
+/// The containers and networks of the Engine that may belong to deckies.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listed {
+    /// The containers by id.
+    pub(super) containers: BTreeMap<String, Container>,
+    pub(super) networks: Vec<ListedNetwork>,
+    pub(super) unreadable: Vec<UnreadableContainer>,
+}
+
+impl Listed {
+    /// Lists all containers and networks.
+    pub(super) async fn read(engine: &Engine, preset: &Preset) -> Result<Self, EngineError> {
+        let filter = preset.label_filter();
+        // The networks come last: a network that is left without containers is then really listed.
+        let Listing {
+            containers,
+            unreadable,
+        } = engine.list_containers(&filter).await?;
+        let containers = containers.into_iter().filter_map(Container::from_listed);
+        Ok(Self {
+            containers: containers
+                .map(|container| (container.id.clone(), container))
+                .collect(),
+            networks: list_networks(engine, preset).await?,
+            unreadable,
+        })
+    }
+
+    /// Lists these containers again.
+    pub(super) async fn refresh_containers(
+        &mut self,
+        engine: &Engine,
+        preset: &Preset,
+        ids: &BTreeSet<String>,
+    ) -> Result<(), EngineError> {
+        let keys: Vec<_> = ids.iter().map(String::as_str).collect();
+        let listing = engine.list_containers_by_id(&keys).await?;
+        for id in ids {
+            self.containers.remove(id);
+        }
+        for unreadable in listing.unreadable {
+            if !self.unreadable.contains(&unreadable) {
+                self.unreadable.push(unreadable);
+            }
+        }
+        for listed in listing.containers {
+            if let Some(container) = Container::from_listed(listed)
+                && preset.covers(&container.project)
+            {
+                self.containers.insert(container.id.clone(), container);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the networks again.
+    pub(super) async fn refresh_networks(
+        &mut self,
+        engine: &Engine,
+        preset: &Preset,
+    ) -> Result<(), EngineError> {
+        self.networks = list_networks(engine, preset).await?;
+        Ok(())
+    }
+}
+
+/// Lists the networks of Compose projects, sorted by name.
+async fn list_networks(
+    engine: &Engine,
+    preset: &Preset,
+) -> Result<Vec<ListedNetwork>, EngineError> {
+    let listed = engine
+        .list_networks("label", &preset.label_filter())
+        .await?;
+    let mut networks: Vec<_> = listed.into_iter().filter_map(to_listed_network).collect();
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(networks)
+}
+
+/// Reads an entry of a listing. Returns `None` if the entry has no id or no name.
+pub(super) fn to_listed_network(network: Network) -> Option<ListedNetwork> {
+    let mut labels = network.labels.unwrap_or_default();
+    Some(ListedNetwork {
+        id: network.id?,
+        name: network.name?,
+        project: labels.remove(PROJECT_LABEL).unwrap_or_default(),
+        managed: labels.remove(MANAGED_LABEL).as_deref() == Some("true"),
+    })
 }

@@ -2,26 +2,34 @@
 //!
 //! The modules, lowest layer first:
 //!
-//! - `container` reads the listings of the Engine.
-//! - `deckies` groups containers into deckies.
-//! - `settings` holds the operator's configuration.
-//! - `engine` and `engine_retry` make the API calls.
-//! - `listing` reads the deckies that exist now.
-//! - `report` describes the outcome of a teardown.
-//! - `teardown` and `networks` remove containers and networks.
+//! - `container` reads the entries of a listing.
+//! - `preset` is the rule that determines the deckies, and `settings` holds the operator's
+//!   configuration.
+//! - `raw_get`, `engine` and `engine_retry` make the API calls.
+//! - `names` maps names to decky ids, and `register` remembers the known deckies.
+//! - `listing` lists containers and networks, `deckies` groups them into deckies, and
+//!   `shared_register` updates the register with them.
+//! - `notes` collects what the operator should know about the host.
+//! - `evidence` saves the logs and changed files of containers before their removal.
+//! - `teardown` removes deckies.
 //! - `docker_runtime` implements the `Runtime` trait.
 //! - `watcher` keeps the runtime's inventory current.
 
 mod container;
-pub mod deckies;
+mod deckies;
 #[cfg(test)]
 mod deckies_tests;
 pub mod docker_runtime;
 mod engine;
 mod engine_retry;
+mod evidence;
 mod listing;
-mod networks;
-mod report;
+mod names;
+mod notes;
+pub mod preset;
+mod raw_get;
+mod register;
 pub mod settings;
+mod shared_register;
 mod teardown;
 mod watcher;

@@ -1,24 +1,30 @@
 //! Follows the events of the Docker Engine and notifies the agent when the inventory has changed.
 
+use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as Cause;
-use bollard::models::EventMessage;
+use bollard::models::{EventMessage, EventMessageTypeEnum as EventMessageType};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::docker_runtime::DockerRuntime;
-use super::engine::{Engine, EngineError};
+use super::engine::Engine;
+use super::shared_register::ReadError;
 use crate::runtime::Inventory;
 
 /// The delay between an event and reading the inventory, so that one read covers the several events
 /// that the removal of one decky causes.
 const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
-/// The interval at which the inventory is read if no event causes a read. The read detects an
-/// Engine that hangs, and makes up for lost events.
-const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval without an event after which the Engine is pinged, to detect an Engine that hangs.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval at which everything is listed again, to make up for lost events.
+const RESCAN_INTERVAL: Duration = Duration::from_mins(5);
+/// The delay after which changed containers are listed again. The Engine may report an event
+/// shortly before its listing shows the change.
+const RECHECK_DELAY: Duration = Duration::from_secs(1);
 /// The delay between two attempts to reach the Engine.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -40,7 +46,7 @@ impl DockerRuntime {
         loop {
             let error = match Engine::connect(&self.settings.socket).await {
                 Ok(engine) => self.follow(&engine, &mut announced).await,
-                Err(error) => error,
+                Err(error) => error.into(),
             };
             self.invalidate();
             let last = std::mem::replace(&mut announced, Announced::Unreachable);
@@ -54,18 +60,23 @@ impl DockerRuntime {
     }
 
     /// Follows the Engine until a call fails or the event stream ends, and returns the error.
-    async fn follow(&self, engine: &Engine, announced: &mut Announced) -> EngineError {
+    async fn follow(&self, engine: &Engine, announced: &mut Announced) -> ReadError {
         let mut events = pin!(engine.watch_events());
+        let mut rescanned_at = Instant::now();
+        let mut recheck = Recheck::default();
+        self.invalidate();
         loop {
-            self.invalidate();
             let inventory = match self.read_inventory().await {
                 Ok(inventory) => inventory,
                 Err(error) => return error,
             };
             let is_unchanged = match announced {
-                Announced::Inventory(last) => Arc::ptr_eq(last, &inventory),
+                Announced::Inventory(last) => {
+                    Arc::ptr_eq(&last.shards, &inventory.shards)
+                        && Arc::ptr_eq(&last.notes, &inventory.notes)
+                }
                 Announced::Nothing | Announced::Unreachable => {
-                    let (deckies, version) = (inventory.len(), engine.api_version());
+                    let (deckies, version) = (inventory.shards.len(), engine.api_version());
                     tracing::info!(host_uuid = %self.host, deckies, "following the Docker Engine, API {version}");
                     false
                 }
@@ -74,39 +85,119 @@ impl DockerRuntime {
             if !is_unchanged {
                 self.notify_change();
             }
-            if let Err(cause) = wait_for_change(events.as_mut()).await {
-                return engine.to_stream_error(cause);
+            let limit = recheck.due_in().unwrap_or(PING_INTERVAL);
+            match self
+                .wait_for_change(events.as_mut(), limit, &mut recheck)
+                .await
+            {
+                Ok(()) => {}
+                Err(WaitError::TimedOut) if recheck.is_due() => {
+                    for id in recheck.take() {
+                        self.invalidate_container(&id);
+                    }
+                }
+                Err(WaitError::TimedOut) => {
+                    if let Err(error) = engine.ping().await {
+                        return error.into();
+                    }
+                }
+                Err(WaitError::Ended(cause)) => return engine.to_stream_error(cause).into(),
+            }
+            if rescanned_at.elapsed() >= RESCAN_INTERVAL {
+                rescanned_at = Instant::now();
+                self.invalidate();
             }
         }
+    }
+
+    /// Waits until shortly after an event that may change the inventory, for at most `limit`. Marks
+    /// the parts of the cache that the events concern as stale.
+    async fn wait_for_change(
+        &self,
+        mut events: Pin<&mut impl Stream<Item = Event>>,
+        limit: Duration,
+        recheck: &mut Recheck,
+    ) -> Result<(), WaitError> {
+        // Returns whether the event concerns a part of the cache.
+        let mut next = async || match events.next().await {
+            Some(Ok(event)) => Ok(self.mark_stale(&event, recheck)),
+            Some(Err(cause)) => Err(WaitError::Ended(Some(cause))),
+            None => Err(WaitError::Ended(None)),
+        };
+        let first = async {
+            while !next().await? {}
+            Ok(())
+        };
+        timeout(limit, first)
+            .await
+            .unwrap_or(Err(WaitError::TimedOut))?;
+        let end = Instant::now() + EVENT_DEBOUNCE;
+        while let Ok(event) = timeout_at(end, next()).await {
+            event?;
+        }
+        Ok(())
+    }
+
+    /// Marks the part of the cache that an event concerns as stale. Returns false if it concerns
+    /// none.
+    fn mark_stale(&self, event: &EventMessage, recheck: &mut Recheck) -> bool {
+        if !may_change_inventory(event) {
+            return false;
+        }
+        let id = event.actor.as_ref().and_then(|actor| actor.id.as_deref());
+        match (event.typ, id) {
+            (Some(EventMessageType::CONTAINER), Some(id)) => {
+                self.invalidate_container(id);
+                recheck.add(id);
+            }
+            (Some(EventMessageType::NETWORK), _) => {
+                self.invalidate_networks();
+                // The addresses of a container that joins or leaves a network change.
+                let actor = event.actor.as_ref();
+                let attributes = actor.and_then(|actor| actor.attributes.as_ref());
+                if let Some(id) = attributes.and_then(|attributes| attributes.get("container")) {
+                    self.invalidate_container(id);
+                }
+            }
+            _ => self.invalidate(),
+        }
+        true
     }
 }
 
-/// Waits until shortly after an event that may have changed the inventory, or until the next rescan
-/// is due. Fails when the stream has ended.
-async fn wait_for_change(
-    mut events: Pin<&mut impl Stream<Item = Event>>,
-) -> Result<(), Option<Cause>> {
-    let mut next = async || match events.next().await {
-        Some(Ok(event)) => Ok(event),
-        Some(Err(cause)) => Err(Some(cause)),
-        None => Err(None),
-    };
-    let first = async {
-        loop {
-            if may_change_inventory(&next().await?) {
-                return Ok::<_, Option<Cause>>(());
-            }
-        }
-    };
-    match timeout(RESCAN_INTERVAL, first).await {
-        Ok(event) => event?,
-        Err(_) => return Ok(()),
+/// The reason why a wait ended without an event.
+enum WaitError {
+    TimedOut,
+    /// The event stream has ended, with an error if there was one.
+    Ended(Option<Cause>),
+}
+
+/// The containers that are listed again some time after their last event.
+#[derive(Default)]
+struct Recheck {
+    containers: BTreeSet<String>,
+    /// The time of the recheck. `None` if there are no containers.
+    due: Option<Instant>,
+}
+
+impl Recheck {
+    fn add(&mut self, id: &str) {
+        self.containers.insert(id.to_owned());
+        self.due = Some(Instant::now() + RECHECK_DELAY);
     }
-    let end = Instant::now() + EVENT_DEBOUNCE;
-    while let Ok(event) = timeout_at(end, next()).await {
-        event?;
+
+    fn due_in(&self) -> Option<Duration> {
+        Some(self.due?.saturating_duration_since(Instant::now()))
     }
-    Ok(())
+
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    fn take(&mut self) -> BTreeSet<String> {
+        self.due = None;
+        std::mem::take(&mut self.containers)
+    }
 }
 
 /// Returns false for events that change no container. A health check, for example, causes an `exec`

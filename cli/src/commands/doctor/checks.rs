@@ -127,6 +127,7 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
         dry_run: true,
         expect_plan: None,
         reason: None,
+        override_protection: false,
     };
     let plan: Result<TeardownPlan, _> = client.request(subjects::TEARDOWN, &request).await;
     let may_change = match &plan {

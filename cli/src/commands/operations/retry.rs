@@ -1,15 +1,16 @@
 //! `scuttle retry`: requests another teardown of each decky whose teardown failed.
 
 use clap::Args;
+use futures_util::future::join_all;
 use scuttle_schemas::OperationId;
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
 
-use super::submit::submit_teardowns;
+use super::submit::report_replies;
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
-use crate::client::teardown::{TeardownOptions, select_retry_targets};
+use crate::client::teardown::{TeardownOptions, retry_teardown, select_retry_targets};
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -18,6 +19,8 @@ use crate::output::style;
 use crate::parse::parse_timeout_s;
 
 /// Retry the teardown of each decky whose teardown failed.
+///
+/// A decky that was deployed again since its teardown failed is not torn down.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle retry 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 --wait
@@ -38,6 +41,9 @@ pub(crate) struct Retry {
     /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Tear down deckies with the label scuttle.protected=true too.
+    #[arg(long)]
+    override_protection: bool,
     #[command(flatten)]
     nats: ConnectionArgs,
 }
@@ -71,11 +77,11 @@ impl Retry {
             ..ShardsListRequest::default()
         };
         let shards = lists::list_shards(&client, request).await?.shards;
-        let targets = select_retry_targets(
+        let failed = select_retry_targets(
             &shards,
             operation.as_ref().map(|operation| operation.operation_id),
         );
-        if targets.is_empty() {
+        if failed.is_empty() {
             let reason = explain_nothing_to_retry(&shards, operation.as_ref());
             eprintln!("Nothing to retry: {reason}.");
         }
@@ -83,9 +89,15 @@ impl Retry {
             timeout_s: self.timeout,
             reason: self.reason,
             expect_plan: None,
+            override_protection: self.override_protection,
             wait: self.wait,
         };
-        submit_teardowns(&client, format, &targets, &options).await
+        let requests = failed
+            .iter()
+            .map(|decky| retry_teardown(&client, decky, &options));
+        let replies = join_all(requests).await;
+        let targets: Vec<_> = failed.into_iter().map(|decky| decky.target).collect();
+        report_replies(&client, format, &targets, replies, self.wait).await
     }
 }
 

@@ -36,6 +36,18 @@ pub(crate) async fn submit_teardowns(
             .await
     });
     let replies = join_all(requests).await;
+    report_replies(client, format, targets, replies, options.wait).await
+}
+
+/// Waits for the end of the accepted teardowns if `wait` is set, and writes the results. If any
+/// request or operation has failed, returns a failure with the most serious exit code.
+pub(super) async fn report_replies(
+    client: &Client,
+    format: Format,
+    targets: &[Target],
+    replies: Vec<Result<TeardownAccepted, ClientError>>,
+    wait: bool,
+) -> Result<(), Failure> {
     if !replies.is_empty() && replies.iter().all(Result::is_err) {
         return Err(combine_errors(targets, replies));
     }
@@ -46,7 +58,7 @@ pub(crate) async fn submit_teardowns(
     ids.sort_unstable();
     ids.dedup();
     let mut ended = BTreeMap::new();
-    if options.wait && !ids.is_empty() {
+    if wait && !ids.is_empty() {
         ended = wait_for_operations(client, &ids, &mut Progress::new()).await?;
     }
     let teardowns = targets.iter().zip(replies);
@@ -61,13 +73,13 @@ pub(crate) async fn submit_teardowns(
     let code = worst_exit_code(teardowns.iter().map(exit_code));
     let results = Teardowns { teardowns };
     format.write_list(&results, &results.teardowns, || {
-        if options.wait {
+        if wait {
             build_ended_table(&results.teardowns)
         } else {
             build_accepted_table(&results.teardowns)
         }
     })?;
-    if !options.wait && format.is_table() && !ids.is_empty() {
+    if !wait && format.is_table() && !ids.is_empty() {
         eprintln!(
             "Accepted and durable. `scuttle op ID` shows the progress of an operation; --wait waits for its end."
         );

@@ -4,14 +4,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use futures_util::future::join_all;
-use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, PlanTarget, TeardownPlan, TeardownRequest};
-use scuttle_schemas::{DeckyId, subjects};
+use scuttle_schemas::DeckyId;
+use scuttle_schemas::teardown::PlanTarget;
 
 use super::submit::submit_teardowns;
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
-use crate::client::nats_client::{Client, ClientError};
-use crate::client::teardown::{Target, TeardownOptions};
+use crate::client::nats_client::Client;
+use crate::client::teardown::{Target, TeardownOptions, request_plan};
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
@@ -30,6 +30,10 @@ use crate::parse::parse_timeout_s;
 /// operation timed out, 1 if an operation failed, 3 or 4 if a request was rejected. Ctrl-C stops
 /// waiting and leaves the teardown running.
 #[derive(Debug, Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command"
+)]
 #[command(after_help = "Examples:
   scuttle teardown worker-a --decky decky-03 --wait
   scuttle teardown worker-a --decky decky-01 --decky decky-02 --reason 'rotating lures'
@@ -54,6 +58,9 @@ pub(crate) struct Teardown {
     /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Tear down deckies with the label scuttle.protected=true too.
+    #[arg(long)]
+    override_protection: bool,
     /// Tear down a whole host without asking for confirmation.
     #[arg(long, short)]
     yes: bool,
@@ -95,6 +102,7 @@ impl Teardown {
             timeout_s: self.timeout,
             reason: self.reason,
             expect_plan: None,
+            override_protection: self.override_protection,
             wait: self.wait,
         };
         if needs_confirmation {
@@ -104,22 +112,10 @@ impl Teardown {
     }
 }
 
-async fn request_plan(client: &Client, target: &Target) -> Result<TeardownPlan, ClientError> {
-    let request = TeardownRequest {
-        host_uuid: target.host_uuid.clone(),
-        decky_id: target.decky_id.clone(),
-        timeout_s: DEFAULT_TIMEOUT_S,
-        dry_run: true,
-        expect_plan: None,
-        reason: None,
-    };
-    client.request(subjects::TEARDOWN, &request).await
-}
-
 /// Lists the deckies that would be torn down, and asks the operator to confirm. Returns the
 /// confirmed plan, or fails if the operator does not confirm.
 async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
-    let plan = request_plan(client, target).await?;
+    let plan = request_plan(client, &target.host_uuid, target.decky_id.as_ref()).await?;
     eprint!("{}", render_plan(target, &plan.targets));
     eprint!("Are you sure you want to tear down all of {target}? [y/N] ");
     io::stderr().flush().map_err(Failure::Terminal)?;
@@ -141,7 +137,10 @@ async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
 /// Writes the deckies that each request would tear down. Fails if any of the requests is rejected
 /// or gets no reply.
 async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<(), Failure> {
-    let replies = join_all(targets.iter().map(|target| request_plan(client, target))).await;
+    let requests = targets
+        .iter()
+        .map(|target| request_plan(client, &target.host_uuid, target.decky_id.as_ref()));
+    let replies = join_all(requests).await;
     let mut plans = Vec::new();
     let mut text = String::new();
     let mut code = 0;

@@ -51,6 +51,7 @@ fn build_table(hosts: &[HostRecord]) -> Table {
         Column::new("ADDRESS"),
         Column::uncut("ID"),
         Column::new("ERROR"),
+        Column::new("NOTES"),
     ]);
     let now = clock::now();
     for host in hosts {
@@ -70,6 +71,7 @@ fn build_table(hosts: &[HostRecord]) -> Table {
                 Tone::Warning,
                 (host.inventory_error.as_ref()).map_or("", |error| error.as_str()),
             ),
+            style::format_notes(&host.notes).into(),
         ]);
     }
     table

@@ -7,6 +7,7 @@ use ::redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
 use crate::store::disk_format::{FORMAT_KEY, JOURNAL, META, Rows};
 use crate::store::error::StoreError;
+use crate::store::format_3::FORMAT_3;
 use crate::store::format_version::FORMAT;
 use crate::store::redb::read_only_overlay::ReadOnlyOverlay;
 
@@ -46,8 +47,12 @@ pub(crate) fn builder() -> Builder {
     builder
 }
 
-/// Opens a store's file without changing it, and checks its format. Writes by redb stay in memory.
-pub(crate) fn open_without_writing(file: fs::File, path: &Path) -> Result<Database, StoreError> {
+/// Opens a store's file without changing it, and returns the database with its format. Writes by
+/// redb stay in memory.
+pub(crate) fn open_without_writing(
+    file: fs::File,
+    path: &Path,
+) -> Result<(Database, u32), StoreError> {
     let failed = failed("open", path);
     let overlay = ReadOnlyOverlay::new(file).map_err(&failed)?;
     if overlay.len().map_err(|e| failed(e.into()))? == 0 {
@@ -59,14 +64,18 @@ pub(crate) fn open_without_writing(file: fs::File, path: &Path) -> Result<Databa
     let database = builder()
         .create_with_backend(overlay)
         .map_err(|e| failed(e.into()))?;
-    check_format(&database, path)?;
-    Ok(database)
+    let format = read_format(&database, path)?;
+    Ok((database, format))
 }
 
-pub(crate) fn check_format(
+/// Returns the format of a store's file.
+///
+/// # Errors
+/// If the file states no format, or one that this controller cannot read.
+pub(crate) fn read_format(
     database: &impl ReadableDatabase,
     path: &Path,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     let failed = failed("read", path);
     let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
     let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
@@ -78,8 +87,8 @@ pub(crate) fn check_format(
             path: path.to_owned(),
             cause: "it does not state its format".to_owned(),
         })?;
-    if found == FORMAT {
-        Ok(())
+    if found == FORMAT || found == FORMAT_3 {
+        Ok(found)
     } else {
         Err(StoreError::Format {
             path: path.to_owned(),

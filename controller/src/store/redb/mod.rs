@@ -4,3 +4,4 @@
 pub mod database;
 mod read_only_overlay;
 pub mod redb_store;
+mod upgrade;

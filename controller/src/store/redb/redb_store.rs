@@ -12,11 +12,12 @@ use scuttle_core::{Change, ReplayError};
 
 use crate::store::disk_format::{self, JOURNAL, META, Rows, SWARM_KEY, WriteError};
 use crate::store::error::StoreError;
-use crate::store::format_version::StreamPosition;
+use crate::store::format_version::{FORMAT, StreamPosition};
 use crate::store::latest_changes::LatestChanges;
 use crate::store::redb::database::{
-    FILE_NAME, builder, check_format, create_dir, failed, make_tables, open_without_writing,
+    FILE_NAME, builder, create_dir, failed, make_tables, open_without_writing, read_format,
 };
+use crate::store::redb::upgrade::upgrade;
 use crate::store::snapshot::Snapshots;
 use crate::store::staged_file::StagedStore;
 use crate::store::store_trait::Store;
@@ -44,7 +45,7 @@ pub struct RedbStore {
 
 impl RedbStore {
     /// Opens the store in a data directory, and creates the directory and the store if they are
-    /// missing. Never replaces an existing file.
+    /// missing. Never replaces an existing file. Upgrades a file of an earlier format.
     ///
     /// # Errors
     /// If another process has the store open, if the directory or file cannot be created or read,
@@ -125,7 +126,9 @@ impl RedbStore {
             journal: 0,
             buffer: Vec::new(),
         };
-        check_format(&*store.database, &store.path)?;
+        if read_format(&*store.database, &store.path)? != FORMAT {
+            upgrade(&store.database, &store.path)?;
+        }
         store.measure_journal()?;
         Ok(store)
     }

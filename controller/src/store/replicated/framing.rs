@@ -7,6 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::store::format_3::{FORMAT_3, upgrade_batch};
 use crate::store::format_version::FORMAT;
 
 const FIRST: u8 = 1;
@@ -22,6 +23,8 @@ pub(crate) enum FramingError {
     Unknown,
     #[error("the first part of its batch is missing")]
     MissingFirstPart,
+    #[error("a batch of format 3 cannot be decoded")]
+    Undecodable,
     #[error(
         "the message has format {0}, and this controller reads format {FORMAT}: run the version of Scuttle that wrote it"
     )]
@@ -51,28 +54,39 @@ pub(crate) struct BatchAssembler {
 }
 
 impl BatchAssembler {
-    /// Takes the next message and returns the batch that it completes, if any.
+    /// Takes the next message and returns the batch that it completes, if any, in the current
+    /// format.
     pub(crate) fn push(&mut self, message: &Bytes) -> Result<Option<Bytes>, FramingError> {
         let ([flags, format], piece) = message.split_first_chunk().ok_or(FramingError::Unknown)?;
         if flags & !(FIRST | LAST) != 0 {
             return Err(FramingError::Unknown);
         }
-        if u32::from(*format) != FORMAT {
-            return Err(FramingError::Format(*format));
+        let format = u32::from(*format);
+        if format != FORMAT && format != FORMAT_3 {
+            return Err(FramingError::Format(message[1]));
         }
-        if *flags == FIRST | LAST {
+        let batch = if *flags == FIRST | LAST {
             self.parts = None;
-            return Ok(Some(message.slice(HEADER_LEN..)));
-        }
-        if flags & FIRST != 0 {
-            self.parts = Some(BytesMut::new());
-        }
-        let parts = self.parts.as_mut().ok_or(FramingError::MissingFirstPart)?;
-        parts.extend_from_slice(piece);
-        if flags & LAST == 0 {
-            return Ok(None);
-        }
-        Ok(self.parts.take().map(BytesMut::freeze))
+            message.slice(HEADER_LEN..)
+        } else {
+            if flags & FIRST != 0 {
+                self.parts = Some(BytesMut::new());
+            }
+            let parts = self.parts.as_mut().ok_or(FramingError::MissingFirstPart)?;
+            parts.extend_from_slice(piece);
+            if flags & LAST == 0 {
+                return Ok(None);
+            }
+            self.parts.take().unwrap_or_default().freeze()
+        };
+        // A controller of an earlier version may lead while the others are upgraded.
+        let batch = match format {
+            FORMAT_3 => upgrade_batch(&batch)
+                .map_err(|_| FramingError::Undecodable)?
+                .into(),
+            _ => batch,
+        };
+        Ok(Some(batch))
     }
 }
 
@@ -136,5 +150,20 @@ mod tests {
         }
         let message = Bytes::from_static(&[FIRST | LAST, 0xff, 1]);
         assert_eq!(assembler.push(&message), Err(FramingError::Format(0xff)));
+    }
+
+    /// The removal of the shard `a/d`, which has the same bytes in both formats.
+    #[test]
+    fn a_batch_of_format_3_is_read() {
+        let batch = b"\x01\x03\x01a\x01d";
+        let old = |part: Bytes| Bytes::from([&[part[0], 3], &part[2..]].concat());
+        let mut assembler = BatchAssembler::default();
+        for max_len in [5, 100] {
+            let read = parts(batch, max_len).into_iter();
+            let read: Vec<_> = read.map(|part| assembler.push(&old(part))).collect();
+            assert_eq!(read.last(), Some(&Ok(Some(Bytes::from_static(batch)))));
+        }
+        let damaged = old(parts(b"\x01\x09", 100).remove(0));
+        assert_eq!(assembler.push(&damaged), Err(FramingError::Undecodable));
     }
 }

@@ -12,17 +12,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, TableDefinition};
-use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
+use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
+use scuttle_core::record::rows::EvidenceRow;
 use scuttle_core::{Change, OutcomeRow, ReportId, Revisions};
+use scuttle_schemas::agents::Evidence;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{BootId, Labels, OperationId, Services, Text, Timestamp};
+use scuttle_schemas::{BootId, Labels, Note, OperationId, Services, Text, Timestamp};
 use uuid::Uuid;
 
 use super::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 
 /// The numbers of all released formats, oldest first.
-const RELEASED: [u32; 1] = [3];
+const RELEASED: [u32; 2] = [3, 4];
 
 const AT: i64 = 1_795_425_109_000;
 
@@ -56,6 +58,28 @@ fn every_released_format_can_be_opened() {
         drop(store);
         let mut store = RedbStore::open(dir.path()).expect("the store opens");
         assert!(content(&mut store).starts_with("Meta(Meta { epoch: 9,"));
+    }
+}
+
+/// A backup may have an earlier format. It is read without a change to the file.
+#[test]
+fn a_snapshot_of_an_earlier_format_has_the_same_content() {
+    for format in RELEASED {
+        let file = fixture(format, "redb");
+        let before = fs::read(&file).expect("the fixture is readable");
+        let snapshot = Snapshot::open_file(&file).expect("the snapshot opens");
+        let mut text = String::new();
+        let read = snapshot.for_each_value(|value, _| {
+            for change in value.changes() {
+                writeln!(text, "{change:?}").expect("writing to a string succeeds");
+            }
+            Ok::<_, StoreError>(())
+        });
+        read.expect("the snapshot is readable");
+        let expected = fs::read_to_string(fixture(format, "txt"))
+            .expect("the text of the fixture is readable");
+        assert_eq!(text, expected, "format {format}");
+        assert!(fs::read(&file).expect("the fixture is readable") == before);
     }
 }
 
@@ -155,6 +179,7 @@ fn fill_fields(change: Change) -> Change {
                 boot: BootId(Uuid::from_u128(7)),
                 sequence: 42,
             });
+            row.notes = vec![Note::from("project trap2 has no label")];
             Change::Host(row)
         }
         Change::Shard(row) => {
@@ -165,6 +190,11 @@ fn fill_fields(change: Change) -> Change {
             row.state = ShardState::TeardownFailed;
             row.last_error = error();
             row.operation = Some(OperationId(Uuid::from_u128(2)));
+            row.deployment = Some("3f2a".parse().expect("a deployment"));
+            row.first_listed_in = Some(ReportId {
+                boot: BootId(Uuid::from_u128(7)),
+                sequence: 41,
+            });
             Change::Shard(Arc::new(row))
         }
         Change::Operation(row) => {
@@ -180,6 +210,15 @@ fn fill_fields(change: Change) -> Change {
                 decky: "e.2".parse().expect("a decky"),
                 outcome: ShardOutcome::Failed,
                 error: error(),
+            }];
+            row.override_protection = true;
+            row.evidence = vec![EvidenceRow {
+                decky: "e.2".parse().expect("a decky"),
+                evidence: Evidence {
+                    path: "/var/lib/scuttle-agent/evidence/e.2.tar.zst".to_owned(),
+                    bytes: 18_211,
+                    sha256: "0f".repeat(32),
+                },
             }];
             Change::Operation(Arc::new(row))
         }

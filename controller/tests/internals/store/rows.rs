@@ -38,6 +38,7 @@ pub(crate) fn host(host: &str, version: u64) -> Change {
         agent_version: Some(Text::from("0.1.0")),
         inventory_error: None,
         applied: None,
+        notes: Vec::new(),
     }))
 }
 
@@ -56,6 +57,8 @@ pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
         updated_at: Timestamp::from_millis(AT),
         revision: version,
         registered: 1,
+        deployment: None,
+        first_listed_in: None,
     }))
 }
 
@@ -121,6 +124,8 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
             error: None,
         }],
         trace: None,
+        override_protection: false,
+        evidence: Vec::new(),
     }))
 }
 

@@ -45,12 +45,22 @@ impl Simulation {
                     "agent {host} starts {} on {targets:?}",
                     teardown.operation_id
                 );
-                process.teardown = Some(RunningTeardown::new(teardown, targets));
+                let operation = teardown.operation_id;
+                process
+                    .teardowns
+                    .insert(operation, RunningTeardown::new(teardown, targets));
                 let (delay_ms, boot) = (
                     self.rng.pick_below(self.plan.max_removal_ms),
                     self.agent_hosts[host].boots,
                 );
-                self.schedule(delay_ms, Event::RemoveDecky { host, boot });
+                self.schedule(
+                    delay_ms,
+                    Event::RemoveDecky {
+                        host,
+                        boot,
+                        operation,
+                    },
+                );
             }
             Effect::PublishProgress {
                 message,
@@ -66,6 +76,7 @@ impl Simulation {
                 self.oracle
                     .agent_history(host)
                     .note_result(message.operation_id);
+                self.oracle.for_host_mut(&id).note_evidence(&message);
                 let reply = self.agent_reply_subject(host, RequestId::Result(message.operation_id));
                 let subject = AgentChannel::Results.subject(&id);
                 self.send_from_agent(host, &subject, Some(&reply), traceparent, &message);

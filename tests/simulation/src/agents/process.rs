@@ -1,5 +1,6 @@
 //! The agent's process: its start, the handling of an input, and its end.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use scuttle_agent::ledger::{DiskLedger, Ledger};
@@ -56,7 +57,11 @@ impl Simulation {
             version: Text::from("simulated"),
             interval_ms: self.plan.heartbeat_interval_ms,
             seed: self.rng.next_u64(),
+            concurrency: self.rng.pick_between(1, self.plan.max_concurrency) as usize,
         };
+        self.oracle
+            .agent_history(host)
+            .start_boot(config.concurrency, &entries);
         note!(self, "agent {host} starts with {} entries", entries.len());
         let (machine, step) = Machine::start(config, entries, now);
         let process = AgentProcess {
@@ -64,7 +69,7 @@ impl Simulation {
             ledger,
             started_at: self.now,
             believes_connected: false,
-            teardown: None,
+            teardowns: BTreeMap::new(),
             tick_at: u64::MAX,
             sending: None,
         };

@@ -3,10 +3,10 @@
 use scuttle_agent::machine::Input;
 use scuttle_agent::runtime::{Progress, RuntimeError};
 use scuttle_schemas::agents::{ProgressStep, ReportedState};
-use scuttle_schemas::{DeckyId, Text};
+use scuttle_schemas::{DeckyId, OperationId, Text};
 
 use crate::simulation::{Simulation, note};
-use crate::state::agents::deckies::Observation;
+use crate::state::agents::deckies::{EVIDENCE_ERROR, Observation};
 use crate::state::event::Event;
 
 impl Simulation {
@@ -15,6 +15,15 @@ impl Simulation {
         if self.agent_hosts[host].deckies.deploy(name) {
             let generation = self.agent_hosts[host].deckies.generations[name];
             note!(self, "deployed h{host}/{name}, generation {generation}");
+            self.agent_handles(host, Input::InventoryChanged);
+        }
+    }
+
+    /// Replaces a decky by a new deployment, if it is running.
+    pub(crate) fn recreate(&mut self, host: usize, name: &DeckyId) {
+        if self.agent_hosts[host].deckies.recreate(name) {
+            let generation = self.agent_hosts[host].deckies.generations[name];
+            note!(self, "recreated h{host}/{name}, generation {generation}");
             self.agent_handles(host, Input::InventoryChanged);
         }
     }
@@ -35,10 +44,10 @@ impl Simulation {
         }
     }
 
-    /// Removes the next decky of the running teardown, unless the removal is to fail. When no decky
-    /// is left, schedules the verification of the teardown.
-    pub(crate) fn remove_decky(&mut self, host: usize, boot: u64) {
-        let fails = !self.faults_stopped && self.rng.roll_per_mille(self.plan.removal_failure_rate);
+    /// Removes the next decky of a running teardown, unless the removal is to fail. When no decky
+    /// is left, verifies the teardown.
+    pub(crate) fn remove_decky(&mut self, host: usize, boot: u64, operation_id: OperationId) {
+        let error = self.choose_removal_error();
         let delay_ms = self.rng.pick_below(self.plan.max_removal_ms);
         let agent_host = &mut self.agent_hosts[host];
         let Some(process) = agent_host
@@ -48,13 +57,12 @@ impl Simulation {
         else {
             return;
         };
-        let Some(teardown) = &mut process.teardown else {
+        let Some(teardown) = process.teardowns.get_mut(&operation_id) else {
             return;
         };
-        let operation_id = teardown.operation_id;
         let Some(name) = teardown.remaining.pop_front() else {
             let report = agent_host.deckies.report(teardown);
-            process.teardown = None;
+            process.teardowns.remove(&operation_id);
             let observation = agent_host.deckies.observe(Some((operation_id, report)));
             self.schedule(
                 delay_ms.min(30),
@@ -66,12 +74,10 @@ impl Simulation {
             );
             return;
         };
-        if fails {
-            teardown
-                .failed
-                .insert(name.clone(), Text::from("container busy"));
-        } else {
-            agent_host.deckies.running.remove(&name);
+        let fails = error.is_some();
+        match error {
+            Some(error) => drop(teardown.failed.insert(name.clone(), Text::from(error))),
+            None => drop(agent_host.deckies.running.remove(&name)),
         }
         let (remaining, total) = (
             teardown.remaining.len() as u32,
@@ -89,7 +95,14 @@ impl Simulation {
             .for_host(&id)
             .check_removal(&id, &name, operation_id);
         self.record_check(checked);
-        self.schedule(delay_ms, Event::RemoveDecky { host, boot });
+        self.schedule(
+            delay_ms,
+            Event::RemoveDecky {
+                host,
+                boot,
+                operation: operation_id,
+            },
+        );
         self.agent_handles(host, Input::InventoryChanged);
         self.agent_handles(
             host,
@@ -101,6 +114,21 @@ impl Simulation {
                 total: Some(total),
             }),
         );
+    }
+
+    /// Returns the reason why the next removal of a decky fails, or `None` if it succeeds.
+    fn choose_removal_error(&mut self) -> Option<&'static str> {
+        if self.faults_stopped {
+            return None;
+        }
+        let is_busy = self.rng.roll_per_mille(self.plan.removal_failure_rate);
+        let evidence_fails =
+            self.plan.saves_evidence && self.rng.roll_per_mille(self.plan.evidence_failure_rate);
+        match (evidence_fails, is_busy) {
+            (true, _) => Some(EVIDENCE_ERROR),
+            (false, true) => Some("container busy"),
+            (false, false) => None,
+        }
     }
 
     pub(crate) fn verify_teardown(&mut self, host: usize, boot: u64, observation: Observation) {
@@ -136,7 +164,7 @@ impl Simulation {
             let read = if inventory_fails {
                 Err(RuntimeError("the runtime is unavailable".to_owned()))
             } else {
-                Ok(observation.inventory)
+                Ok(observation.inventory.iter().cloned().collect())
             };
             self.agent_handles(host, Input::InventoryRead(read));
         }

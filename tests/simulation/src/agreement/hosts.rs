@@ -35,6 +35,17 @@ impl PartitionOracle {
                     row.state, row.last_error
                 )
             })?;
+            let deployment = deckies.deployment(decky);
+            ensure(
+                real.is_none() || row.deployment == deployment,
+                RECORD_MATCHES,
+                || {
+                    let known = &row.deployment;
+                    format!(
+                        "{host}/{decky} has the deployment {known:?} on record, not {deployment:?}"
+                    )
+                },
+            )?;
         }
         for decky in deckies.running().keys() {
             let known = self

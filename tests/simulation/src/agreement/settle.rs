@@ -49,7 +49,7 @@ impl Simulation {
                 .for_host(&agent_host.id)
                 .is_enrolled(&agent_host.id);
             let busy = (agent_host.process.as_ref()).is_none_or(|process| {
-                process.teardown.is_some() || process.machine.open_results() > 0
+                !process.teardowns.is_empty() || process.machine.open_results() > 0
             });
             enrolled
                 && (busy
@@ -87,6 +87,7 @@ impl Simulation {
 
     fn check_agreement(&mut self) -> Result<(), Violation> {
         for oracle in self.oracle.iter() {
+            oracle.check_evidence_is_complete()?;
             for id in &oracle.accepted_ids {
                 let ended = oracle.record.operations.get(id);
                 ensure(ended.is_some(), NOTHING_LOST, || {

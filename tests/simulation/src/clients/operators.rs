@@ -2,7 +2,8 @@
 //! as people do.
 
 use async_nats::{HeaderMap, Message};
-use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::teardown::{PlanTarget, TeardownAccepted, TeardownPlan};
 use scuttle_schemas::{ErrorCode, ErrorReplyBody, headers, subjects};
 use serde_json::{Value, json};
 
@@ -117,15 +118,39 @@ impl Simulation {
         };
         if let Ok(reply) = serde_json::from_slice::<TeardownAccepted>(&received.payload) {
             self.operators.operations.push(reply.operation_id);
-        } else if let Ok(reply) = serde_json::from_slice::<Value>(&received.payload)
-            && let Some(plan) = reply["plan"].as_str()
-            && let Some(host) = request.body["host_uuid"].as_str()
-        {
-            let host = self
-                .agent_hosts
-                .iter()
-                .position(|agent_host| agent_host.name == host);
-            self.operators.dry_run = host.map(|host| (host, plan.to_owned()));
+            if let Some(plan) = request.body["expect_plan"].as_str()
+                && !reply.repeated
+            {
+                let oracle = self.oracle.for_host(&reply.host_uuid);
+                let checked = oracle.check_planned_operation(plan, reply.operation_id);
+                self.record_check(checked);
+            }
+        } else if let Ok(plan) = serde_json::from_slice::<TeardownPlan>(&received.payload) {
+            self.use_plan(&request, plan);
+        }
+    }
+
+    /// Remembers the plan of a host for a later teardown. Tears down a single decky immediately if
+    /// its last teardown failed, as `scuttle retry` does.
+    fn use_plan(&mut self, request: &OpenRequest, plan: TeardownPlan) {
+        let Some(host) = (request.body["host_uuid"].as_str())
+            .and_then(|host| self.agent_hosts.iter().position(|other| other.name == host))
+        else {
+            return;
+        };
+        let id = self.agent_hosts[host].id.clone();
+        self.oracle.for_host_mut(&id).note_plan(&plan);
+        if request.body["decky_id"].is_null() {
+            self.operators.dry_run = Some((host, plan.plan));
+            return;
+        }
+        let failed = |target: &PlanTarget| target.state == ShardState::TeardownFailed;
+        if let Some(target) = plan.targets.into_iter().find(failed) {
+            let timeout = self.rng.pick_between(1, self.plan.max_timeout_s);
+            let body = json!({
+                "host_uuid": id, "decky_id": target.decky_id, "timeout_s": timeout, "expect_plan": plan.plan,
+            });
+            self.request(subjects::TEARDOWN, body, None, 2);
         }
     }
 }

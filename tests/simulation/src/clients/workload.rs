@@ -87,6 +87,12 @@ impl Simulation {
                     }
                 }
             }
+            Work::Recreate => self.recreate(host, decky),
+            // The reply is the plan, and the teardown follows if the decky has failed.
+            Work::Retry => {
+                let body = json!({ "host_uuid": id, "decky_id": decky, "dry_run": true });
+                self.request(subjects::TEARDOWN, body, None, 0);
+            }
             Work::ChangeState => self.change_state(host, decky),
             Work::List => {
                 self.request(subjects::OPERATIONS_LIST, json!({ "limit": 3 }), None, 0);

@@ -55,6 +55,7 @@ impl PartitionOracle {
         let epoch = self.record.meta.epoch;
         let transitions = self.collect_transitions(changes)?;
         self.departing = self.find_departing_hosts(changes);
+        self.ever_departed.extend(self.departing.iter().cloned());
         self.removed_before_append.clone_from(&self.removed);
         for change in changes {
             self.check_change(change, changes, &transitions, at)?;
@@ -106,6 +107,7 @@ impl PartitionOracle {
                     self.accepted_at.insert(row.id, at);
                     self.record_coverage(row);
                 }
+                self.check_evidence(row)?;
                 self.check_operation_end(row, transitions)
             }
             Change::OperationRemoved { id } => Err(Violation::new(

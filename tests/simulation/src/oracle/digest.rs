@@ -18,11 +18,14 @@ pub(crate) fn digest_of_record(record: &impl serde::Serialize) -> u64 {
 }
 
 pub(crate) fn digest_of_row(row: &ShardRow, host_name: &str, revision: u64) -> u64 {
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "host_uuid": row.host, "host_name": host_name, "decky_id": row.decky,
         "decky_ip": row.ip, "services": row.services, "labels": row.labels, "state": row.state,
         "last_error": row.last_error, "operation_id": row.operation,
         "updated_at": row.updated_at, "revision": revision,
     });
+    if let Some(deployment) = &row.deployment {
+        value["deployment"] = deployment.as_str().into();
+    }
     digest(&strip_unannounced(value).to_string())
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::StoreError;
-use scuttle_core::Change;
+use scuttle_core::{Change, ReportId};
+use scuttle_schemas::agents::Evidence;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
-use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Partition};
+use scuttle_schemas::{BootId, DeckyId, Deployment, HostId, OperationId, Partition};
 
 use crate::oracle::record::Record;
 use crate::oracle::reports::Report;
@@ -52,6 +53,12 @@ pub(crate) struct PartitionOracle {
     /// For each operation, the deckies that it covers, each with the number of the append that
     /// registered the decky.
     pub(crate) covered: BTreeMap<OperationId, ByDecky<u64>>,
+    /// For each operation, the deployments that it took over from the record, where known.
+    pub(crate) taken_over: BTreeMap<OperationId, ByDecky<Deployment>>,
+    /// For each shard, the first report that listed its current deployment.
+    pub(crate) first_listings: BTreeMap<(HostId, DeckyId), ReportId>,
+    /// The targets of each plan in a reply to a dry run, with their deployments.
+    pub(crate) plans: BTreeMap<String, ByDecky<Option<Deployment>>>,
     /// The time in simulated milliseconds at which each operation became durable.
     pub(crate) accepted_at: BTreeMap<OperationId, u64>,
     /// A digest of each shard row that was ever durable, by shard and revision.
@@ -70,6 +77,10 @@ pub(crate) struct PartitionOracle {
     pub(crate) accepted_ids: BTreeSet<OperationId>,
     /// The hosts that the current append decommissions.
     pub(crate) departing: BTreeSet<HostId>,
+    /// The hosts that were ever decommissioned.
+    pub(crate) ever_departed: BTreeSet<HostId>,
+    /// The evidence in each result that an agent has sent.
+    pub(crate) evidence: BTreeMap<OperationId, ByDecky<Evidence>>,
     pub(crate) last_now: u64,
 }
 
@@ -94,6 +105,9 @@ impl PartitionOracle {
             removed: BTreeMap::new(),
             removed_before_append: BTreeMap::new(),
             covered: BTreeMap::new(),
+            taken_over: BTreeMap::new(),
+            first_listings: BTreeMap::new(),
+            plans: BTreeMap::new(),
             accepted_at: BTreeMap::new(),
             row_digests: BTreeMap::new(),
             relayed_digests: BTreeMap::new(),
@@ -102,6 +116,8 @@ impl PartitionOracle {
             operations_by_key: BTreeMap::new(),
             accepted_ids: BTreeSet::new(),
             departing: BTreeSet::new(),
+            ever_departed: BTreeSet::new(),
+            evidence: BTreeMap::new(),
             last_now: 0,
         }
     }

@@ -30,10 +30,9 @@ impl Record {
             Change::Host(row) => drop(self.hosts.insert(row.host.clone(), (**row).clone())),
             Change::Shard(row) => {
                 let key = (row.host.clone(), row.decky.clone());
-                let registered_in = self
-                    .shards
-                    .get(&key)
-                    .map_or(append, |shard| shard.registered_in);
+                let known = self.shards.get(&key);
+                let known = known.filter(|shard| !is_redeployed(&shard.row, row));
+                let registered_in = known.map_or(append, |shard| shard.registered_in);
                 let row = (**row).clone();
                 self.shards.insert(key, Shard { row, registered_in });
             }
@@ -84,4 +83,10 @@ impl Record {
             None
         }
     }
+}
+
+/// Returns whether a change of a shard shows that its decky was deployed again.
+pub(crate) fn is_redeployed(before: &ShardRow, row: &ShardRow) -> bool {
+    let (before, after) = (before.deployment.as_ref(), row.deployment.as_ref());
+    before.is_some() && after.is_some() && before != after
 }

@@ -1,10 +1,8 @@
 //! The agents' reports that reached a controller.
 
-use std::collections::BTreeSet;
-
 use scuttle_core::Input;
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
-use scuttle_schemas::{BootId, DeckyId, HostId, OperationId};
+use scuttle_schemas::{BootId, Deployment, HostId, OperationId};
 
 use crate::state::agents::deckies::ByDecky;
 
@@ -14,7 +12,7 @@ pub(crate) enum Report {
         host: HostId,
         boot: BootId,
         sequence: u64,
-        listed: BTreeSet<DeckyId>,
+        listed: ByDecky<Option<Deployment>>,
     },
     Result {
         host: HostId,
@@ -34,7 +32,7 @@ impl Report {
                 boot: heartbeat.boot_id,
                 sequence: heartbeat.sequence,
                 listed: (heartbeat.shards.as_ref()?.iter())
-                    .map(|shard| shard.decky_id.clone())
+                    .map(|shard| (shard.decky_id.clone(), shard.deployment.clone()))
                     .collect(),
             }),
             Input::Result { host, result, .. } => Some(Self::Result {

@@ -10,6 +10,7 @@ use scuttle_schemas::{DeckyId, HostId};
 use crate::oracle::digest::digest_of_row;
 use crate::oracle::operations::{Transitions, has_result, reaches_state};
 use crate::oracle::partition::{PartitionOracle, host_index};
+use crate::oracle::record::is_redeployed;
 use crate::oracle::reports::Report;
 use crate::oracle::violation::{
     FAILURES_SHOWN, GAPLESS_REVISIONS, NO_REAPPEARANCE, OWN_HOST_ONLY, REMOVAL_EVIDENCE, Violation,
@@ -28,6 +29,9 @@ impl PartitionOracle {
         let before = self.record.shards.get(&key).map(|shard| shard.row.clone());
         match &before {
             None => self.check_registration(row, all, &name)?,
+            Some(before) if is_redeployed(before, row) => {
+                Self::check_redeployment(before, row, &name)?;
+            }
             Some(before) if is_superseded(before, row, all, transitions) => {}
             Some(before) => check_shard_change(before, row, transitions, &name)?,
         }
@@ -61,6 +65,7 @@ impl PartitionOracle {
                 )
             })?;
         }
+        self.check_deployment(before.as_ref(), row, &name)?;
         if row.state == ShardState::TeardownFailed {
             let shown = row
                 .last_error
@@ -109,7 +114,7 @@ impl PartitionOracle {
                 listed,
             } => {
                 *host == row.host
-                    && listed.contains(&row.decky)
+                    && listed.contains_key(&row.decky)
                     && (self.inventories.get(&(host_index(host), *boot, *sequence))).is_some_and(
                         |removed_then| {
                             removed_then.get(&row.decky).copied().unwrap_or(0) >= removed
@@ -173,6 +178,9 @@ impl PartitionOracle {
             |boot, sequence| applied >= Some(scuttle_core::ReportId { boot, sequence });
         let mut removed = None;
         for report in self.reports() {
+            if self.is_older_than_deployment(report, row) {
+                continue;
+            }
             let evidence = match report {
                 Report::Inventory {
                     host: from,
@@ -181,7 +189,7 @@ impl PartitionOracle {
                     listed,
                 } => (by_inventory
                     && from == host
-                    && !listed.contains(decky)
+                    && !listed.contains_key(decky)
                     && was_applied(*boot, *sequence))
                 .then(|| self.inventories.get(&(host_index(host), *boot, *sequence)))
                 .flatten(),

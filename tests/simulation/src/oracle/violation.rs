@@ -47,3 +47,6 @@ pub(crate) const DURABLE_FIRST: &str = "6 everything sent is durable";
 pub(crate) const GAPLESS_REVISIONS: &str = "7 revisions have no gaps, and each has one content";
 pub(crate) const RECORD_MATCHES: &str = "8 record and reality agree";
 pub(crate) const FAILURES_SHOWN: &str = "9 every failure is shown";
+pub(crate) const COMMAND_ORDER: &str = "10 commands run in order";
+pub(crate) const NEW_DEPLOYMENT: &str =
+    "11 a new deployment is not affected by what concerns an earlier one";

@@ -23,6 +23,9 @@ pub(crate) struct SeedPlan {
     pub(crate) max_work_gap_ms: u64,
     pub(crate) max_fault_gap_ms: u64,
     pub(crate) max_timeout_s: u64,
+    /// The maximum number of teardowns that an agent runs at the same time. Each agent process
+    /// chooses its own number up to this maximum.
+    pub(crate) max_concurrency: u64,
     /// The maximum duration of the removal of one decky.
     pub(crate) max_removal_ms: u64,
     pub(crate) removal_failure_rate: u64,
@@ -38,6 +41,11 @@ pub(crate) struct SeedPlan {
     /// The ledger size in bytes at which an agent rewrites its ledger.
     pub(crate) ledger_rewrite_bytes: u64,
     pub(crate) subscribers: u64,
+    /// Whether agents report deployments. Agents of earlier versions do not.
+    pub(crate) reports_deployments: bool,
+    pub(crate) saves_evidence: bool,
+    /// The share of removals that fail because the evidence cannot be saved.
+    pub(crate) evidence_failure_rate: u64,
 }
 
 /// A kind of fault that occurs at random times.
@@ -99,6 +107,8 @@ pub(crate) enum Work {
     Decommission,
     Deploy,
     Redeploy,
+    Recreate,
+    Retry,
     ChangeState,
     List,
 }
@@ -134,6 +144,8 @@ impl SeedPlan {
             (Work::Redeploy, 400),
             (Work::ChangeState, 300),
             (Work::List, 300),
+            (Work::Recreate, 600),
+            (Work::Retry, 500),
         ] {
             if rng.roll_per_mille(rate) {
                 work.push(more);
@@ -165,6 +177,10 @@ impl SeedPlan {
             work,
             ledger_rewrite_bytes: rng.pick_between(600, 20_000),
             subscribers: rng.pick_between(0, 2),
+            max_concurrency: rng.pick_between(1, 5),
+            reports_deployments: rng.roll_per_mille(850),
+            saves_evidence: rng.roll_per_mille(500),
+            evidence_failure_rate: sometimes(rng, 200),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The events that the simulation handles in the order of simulated time.
 
+use scuttle_schemas::OperationId;
+
 use crate::state::agents::deckies::Observation;
 use crate::state::connection::{Connection, Delivery};
 
@@ -58,6 +60,7 @@ pub(crate) enum Event {
     RemoveDecky {
         host: usize,
         boot: u64,
+        operation: OperationId,
     },
     VerifyTeardown {
         host: usize,

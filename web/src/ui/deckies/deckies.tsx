@@ -134,6 +134,9 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
           text={host.inventory_error}
         />
       )}
+      {host.notes?.map((note, index) => (
+        <Notice key={index} tone="warn" title="The agent notes:" text={note} />
+      ))}
     </section>
   );
 }

@@ -101,8 +101,9 @@ function Row({ host, shards, index, position }: RowProps) {
         </a>
         {host.address && <small class="muted">{host.address}</small>}
       </span>
-      <span role="cell" class="cell-state" title={host.inventory_error ?? undefined}>
+      <span role="cell" class="cell-state" title={host.inventory_error ?? formatNotes(host)}>
         <StateBadge badge={hostBadge(host)} />
+        {hasNotes(host) && <small class="muted">notes</small>}
       </span>
       <span role="cell" class="cell-bar">
         <span class="number">{formatNumber(shards.length)}</span>
@@ -121,6 +122,11 @@ function Row({ host, shards, index, position }: RowProps) {
     </div>
   );
 }
+
+const hasNotes = (host: HostRecord) => (host.notes ?? []).length > 0;
+
+/** The notes of the host's agent as one text, or undefined if there are none. */
+export const formatNotes = (host: HostRecord) => (hasNotes(host) ? host.notes!.join('; ') : undefined);
 
 /** `last_heartbeat` is not broadcast, so for an online host it is only as recent as the last listing. */
 const formatLastHeartbeat = (host: HostRecord) =>

@@ -270,6 +270,12 @@ function Outcomes({
             <div class="item-text">
               <span class="id">{shard.decky_id}</span>
               {shard.error !== null && <p class="error">{shard.error}</p>}
+              {shard.evidence !== undefined && shard.evidence !== null && (
+                <p class="muted">
+                  Evidence on {operation.host_name}: <span class="id">{shard.evidence.path}</span>,{' '}
+                  {formatNumber(shard.evidence.bytes)} bytes, SHA-256 <span class="id">{shard.evidence.sha256}</span>
+                </p>
+              )}
             </div>
           </li>
         ))}

@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use scuttle_agent::runtime::{self, TeardownReport};
-use scuttle_schemas::agents::{ReportedOutcome, ReportedShard, ReportedState, ShardResult};
-use scuttle_schemas::{DeckyId, Labels, OperationId, Services, Text};
+use scuttle_schemas::agents::{
+    Evidence, ReportedOutcome, ReportedShard, ReportedState, ShardResult,
+};
+use scuttle_schemas::{DeckyId, Deployment, Labels, OperationId, Services, Text};
 
 use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
+
+/// The error of a decky whose evidence could not be saved. The decky stays on its host, stopped.
+pub(crate) const EVIDENCE_ERROR: &str = "cannot save the evidence";
 
 pub(crate) type ByDecky<T> = BTreeMap<DeckyId, T>;
 
@@ -33,6 +38,19 @@ pub(crate) struct Deckies {
     /// The number of deployments of each name.
     pub(crate) generations: ByDecky<u64>,
     pub(crate) running: ByDecky<ReportedState>,
+    /// Whether the agent reports deployments, which agents of earlier versions do not.
+    reports_deployments: bool,
+    saves_evidence: bool,
+}
+
+/// Returns the deployment that an agent reports for a generation of a decky.
+fn deployment_of_generation(generation: u64) -> Option<Deployment> {
+    format!("g{generation}").parse().ok()
+}
+
+/// Returns the generation of a decky that a deployment identifies.
+pub(crate) fn generation_of(deployment: &Deployment) -> Option<u64> {
+    deployment.as_str().strip_prefix('g')?.parse().ok()
 }
 
 /// A teardown that is in progress.
@@ -66,6 +84,8 @@ impl Deckies {
                 .collect(),
             generations: BTreeMap::new(),
             running: BTreeMap::new(),
+            reports_deployments: plan.reports_deployments,
+            saves_evidence: plan.saves_evidence,
         };
         for name in deckies.names.clone() {
             if rng.roll_per_mille(700) {
@@ -92,6 +112,18 @@ impl Deckies {
         true
     }
 
+    /// Replaces a decky that is running by a new deployment of the same name, as
+    /// `docker compose up --force-recreate` does.
+    pub(crate) fn recreate(&mut self, name: &DeckyId) -> bool {
+        self.running.remove(name).is_some() && self.deploy(name)
+    }
+
+    /// Returns the deployment that the agent reports for a decky that is running.
+    pub(crate) fn deployment(&self, name: &DeckyId) -> Option<Deployment> {
+        let generation = *self.generations.get(name)?;
+        deployment_of_generation(generation).filter(|_| self.reports_deployments)
+    }
+
     fn removed_generations(&self) -> RemovedGenerations {
         let removed = |(name, generation): (&DeckyId, &u64)| {
             let exists = self.running.contains_key(name);
@@ -108,6 +140,7 @@ impl Deckies {
             // Tells the deployments of one name apart.
             decky_ip: Some(format!("10.0.0.{}", self.generations[name])),
             labels: Labels::default(),
+            deployment: self.deployment(name),
         };
         Observation {
             inventory: self.running.iter().map(shard).collect::<Vec<_>>().into(),
@@ -143,10 +176,21 @@ impl Deckies {
                 None if teardown.targets.contains(&decky_id) => (ReportedOutcome::Removed, None),
                 None => (ReportedOutcome::Absent, None),
             };
+            let is_saved = self.saves_evidence
+                && teardown.targets.contains(&decky_id)
+                && error
+                    .as_ref()
+                    .is_none_or(|error| error.as_str() != EVIDENCE_ERROR);
+            let evidence = is_saved.then(|| Evidence {
+                path: format!("/evidence/{}/{decky_id}", teardown.operation_id),
+                bytes: self.generations[&decky_id],
+                sha256: "0f".repeat(32),
+            });
             ShardResult {
                 decky_id,
                 outcome,
                 error,
+                evidence,
             }
         });
         TeardownReport {

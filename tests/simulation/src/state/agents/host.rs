@@ -1,8 +1,10 @@
 //! A host and its agent's process, with the real state machine and ledger.
 
+use std::collections::BTreeMap;
+
 use scuttle_agent::ledger::DiskLedger;
 use scuttle_agent::machine::Machine;
-use scuttle_schemas::HostId;
+use scuttle_schemas::{HostId, OperationId};
 
 use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
@@ -29,7 +31,7 @@ pub(crate) struct AgentProcess {
     pub(crate) started_at: u64,
     /// Whether the agent's state machine believes that it is connected.
     pub(crate) believes_connected: bool,
-    pub(crate) teardown: Option<RunningTeardown>,
+    pub(crate) teardowns: BTreeMap<OperationId, RunningTeardown>,
     pub(crate) tick_at: u64,
     /// For the inventory that the agent is about to send, the generations that had really been
     /// removed when the agent read it.

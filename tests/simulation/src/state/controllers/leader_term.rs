@@ -29,7 +29,7 @@ pub(crate) struct LeaderTerm {
 }
 
 pub(crate) enum Outgoing {
-    Reply(Requester, Reply),
+    Reply(Requester, Box<Reply>),
     Effect(Effect),
 }
 
@@ -92,7 +92,7 @@ impl LeaderTerm {
             .unzip();
         let replies = replies.into_iter().flatten();
         self.outgoing
-            .extend(replies.map(|(requester, reply)| Outgoing::Reply(requester, reply)));
+            .extend(replies.map(|(requester, reply)| Outgoing::Reply(requester, Box::new(reply))));
         let effects = effects.into_iter().flatten();
         self.outgoing.extend(effects.map(Outgoing::Effect));
     }

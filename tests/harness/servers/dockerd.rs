@@ -10,31 +10,43 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use scuttle_tests::programs::process::Process;
-use scuttle_tests::wait_until;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-/// The name of the image that all containers use. It contains Debian's static busybox.
-pub(crate) const IMAGE: &str = "bait";
+use crate::faults::engine_proxy::Object;
+use crate::programs::process::Process;
+use crate::wait::wait_until;
+
+/// The name of the image of all containers. It contains Debian's static busybox.
+pub const IMAGE: &str = "bait";
 
 /// The command of a container that exits on SIGTERM.
-pub(crate) const STOPS_ON_SIGTERM: [&str; 3] =
-    ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
+pub const STOPS_ON_SIGTERM: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
 /// The command of a container that ignores SIGTERM.
-pub(crate) const IGNORES_SIGTERM: [&str; 2] = ["sleep", "1000"];
+pub const IGNORES_SIGTERM: [&str; 2] = ["sleep", "1000"];
 
 /// The flags of `docker run` that make a container part of a decky.
-pub(crate) const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
+pub const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 
 /// The script of the sandbox's first process. It runs until its standard input ends. It mounts a
 /// separate /run, so that dockerd does not find the machine's containerd there.
 const INIT: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && cat > /dev/null; exit";
 
+/// An event of a container, as `docker events` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The action, such as `kill`, `die` or `destroy`.
+    pub action: String,
+    /// The container's name.
+    pub container: String,
+    /// The exit code of the container's process, for the action `die`.
+    pub exit_code: Option<u8>,
+}
+
 /// A running dockerd. Dropping this struct ends dockerd and all its containers.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub struct Daemon {
     cage: Child,
     /// The id of the sandbox's first process.
     init: u32,
@@ -47,7 +59,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If a program that the sandbox needs is missing, or dockerd does not start.
-    pub(crate) async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let dir = TempDir::with_prefix("scuttle-")?;
         let cage = std::process::Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--mount-proc", "--fork"])
@@ -70,7 +82,7 @@ impl Daemon {
 
     /// Starts dockerd, for the first time or after [`Self::stop`] or [`Self::kill`], and waits
     /// until it responds.
-    pub(crate) async fn resume(&mut self) -> Result<()> {
+    pub async fn resume(&mut self) -> Result<()> {
         let dir = self.dir.path();
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
         let file = |name: &str| dir.join(name).display().to_string();
@@ -106,13 +118,20 @@ impl Daemon {
         Ok(())
     }
 
+    /// Keeps the log of the running dockerd out of the output when this value is dropped.
+    pub fn silence(&mut self) {
+        if let Some(dockerd) = &mut self.dockerd {
+            dockerd.quiet = true;
+        }
+    }
+
     /// Stops dockerd as a service manager would, with SIGTERM. Dockerd ends its containers first.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         self.end("TERM").await
     }
 
     /// Kills dockerd with SIGKILL. Its containers continue to run.
-    pub(crate) async fn kill(&mut self) -> Result<()> {
+    pub async fn kill(&mut self) -> Result<()> {
         self.end("KILL").await
     }
 
@@ -124,12 +143,12 @@ impl Daemon {
     }
 
     /// Suspends dockerd with SIGSTOP. Connections to its socket succeed, but get no response.
-    pub(crate) async fn freeze(&self) -> Result<()> {
+    pub async fn freeze(&self) -> Result<()> {
         self.signal("STOP").await
     }
 
-    /// Resumes a dockerd that [`Self::freeze`] has suspended (SIGCONT).
-    pub(crate) async fn thaw(&self) -> Result<()> {
+    /// Continues a dockerd that [`Self::freeze`] has suspended, with SIGCONT.
+    pub async fn thaw(&self) -> Result<()> {
         // nsenter was suspended together with dockerd. It resumes dockerd when it is resumed
         // itself.
         let nsenter = self.dockerd.as_ref().context("dockerd does not run")?;
@@ -150,17 +169,17 @@ impl Daemon {
     }
 
     /// Returns the path of dockerd's socket.
-    pub(crate) fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }
 
     /// Returns the address of dockerd's socket, as `--docker` and `DOCKER_HOST` expect it.
-    pub(crate) fn host(&self) -> String {
+    pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
     /// Returns a command that runs a program in the sandbox.
-    pub(crate) fn sandboxed_command(&self, program: &str) -> Command {
+    pub fn sandboxed_command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.init.to_string()])
@@ -168,14 +187,106 @@ impl Daemon {
         command
     }
 
+    /// Returns a command that replaces itself with a program which sees the mounts of the sandbox
+    /// and is otherwise outside the sandbox.
+    pub fn mount_launcher(&self) -> Vec<String> {
+        let init = self.init.to_string();
+        ["nsenter", "--target", &init, "--mount"]
+            .map(ToOwned::to_owned)
+            .into()
+    }
+
+    /// Runs a shell script in the sandbox and returns its standard output.
+    pub async fn run_script(&self, script: &str) -> Result<String> {
+        let mut command = self.sandboxed_command("sh");
+        let output = command.args(["-c", script]).output().await?;
+        ensure!(output.status.success(), "{script}: {output:?}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Suspends the shim of a running container with SIGSTOP. The Engine then waits for the shim
+    /// in every call that stops or removes the container.
+    pub async fn freeze_shim(&self, container: &str) -> Result<()> {
+        let inspect = ["inspect", "--format", "{{.State.Pid}}", container];
+        let process = self.docker(&inspect).await?;
+        let status = format!("/proc/{}/status", process.trim());
+        let script = format!("kill -s STOP $(sed -n 's/^PPid:\\s*//p' {status})");
+        self.run_script(&script).await.map(drop)
+    }
+
+    /// Returns the id and the name of a container or a network.
+    pub async fn find_object(&self, name: &str) -> Result<Object> {
+        let id = self
+            .docker(&["inspect", "--format", "{{.Id}}", name])
+            .await?;
+        Ok(Object {
+            id: id.trim().to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Returns the events of all containers up to now, oldest first.
+    pub async fn list_events(&self) -> Result<Vec<ContainerEvent>> {
+        let until = format!("{:.9}", std::time::UNIX_EPOCH.elapsed()?.as_secs_f64());
+        let format = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}";
+        let printed = self
+            .docker(&[
+                "events",
+                "--since",
+                "1",
+                "--until",
+                &until,
+                "--filter",
+                "type=container",
+                "--format",
+                format,
+            ])
+            .await?;
+        let parse = |line: &str| {
+            let mut words = line.split_whitespace().map(ToOwned::to_owned);
+            Some(ContainerEvent {
+                action: words.next()?,
+                container: words.next()?,
+                exit_code: words.next().and_then(|code| code.parse().ok()),
+            })
+        };
+        Ok(printed.lines().filter_map(parse).collect())
+    }
+
     /// Runs the `docker` client with these arguments and returns its standard output.
-    pub(crate) async fn docker(&self, arguments: &[&str]) -> Result<String> {
+    pub async fn docker(&self, arguments: &[&str]) -> Result<String> {
         self.run_client("docker".as_ref(), arguments).await
     }
 
-    /// Starts a container with the labels that Compose would give the service `name` of a project.
-    /// `flags` are additional flags for `docker run`.
-    pub(crate) async fn run(
+    /// Creates a network as Compose would for a project. `flags` are further flags of
+    /// `docker network create`.
+    pub async fn create_network(&self, project: &str, name: &str, flags: &[&str]) -> Result<()> {
+        let label = format!("com.docker.compose.project={project}");
+        let create = ["network", "create", "--label", &label];
+        self.docker(&[&create[..], flags, &[name]].concat())
+            .await
+            .map(drop)
+    }
+
+    /// Starts a container that belongs to no project, in this network.
+    pub async fn run_foreign(&self, name: &str, network: &str) -> Result<()> {
+        let run = [
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--network",
+            network,
+            IMAGE,
+        ];
+        self.docker(&[&run[..], &IGNORES_SIGTERM].concat())
+            .await
+            .map(drop)
+    }
+
+    /// Starts a container as Compose would, as the service `name` of a project. `flags` are further
+    /// flags of `docker run`.
+    pub async fn run(
         &self,
         project: &str,
         name: &str,
@@ -196,12 +307,7 @@ impl Daemon {
     }
 
     /// Writes `yaml` to a Compose file and runs `docker compose` on it with these arguments.
-    pub(crate) async fn compose(
-        &self,
-        project: &str,
-        yaml: &str,
-        arguments: &[&str],
-    ) -> Result<()> {
+    pub async fn compose(&self, project: &str, yaml: &str, arguments: &[&str]) -> Result<()> {
         let file = self.dir.path().join(format!("{project}.yaml"));
         fs::write(&file, yaml)?;
         let file = file.display().to_string();
@@ -215,13 +321,24 @@ impl Daemon {
     }
 
     /// Returns the names of all containers, sorted and separated by spaces.
-    pub(crate) async fn containers(&self) -> Result<String> {
+    pub async fn containers(&self) -> Result<String> {
         self.list_names(&["ps", "--all", "--format", "{{.Names}}"])
             .await
     }
 
+    /// Returns the names of the running containers, sorted and separated by spaces.
+    pub async fn running_containers(&self) -> Result<String> {
+        self.list_names(&["ps", "--format", "{{.Names}}"]).await
+    }
+
+    /// Returns the names of all images, sorted and separated by spaces.
+    pub async fn images(&self) -> Result<String> {
+        let format = "{{.Repository}}:{{.Tag}}";
+        self.list_names(&["image", "ls", "--format", format]).await
+    }
+
     /// Returns the names of all networks except Docker's own, sorted and separated by spaces.
-    pub(crate) async fn networks(&self) -> Result<String> {
+    pub async fn networks(&self) -> Result<String> {
         let listing = [
             "network",
             "ls",
@@ -234,7 +351,7 @@ impl Daemon {
     }
 
     /// Returns the names of all volumes, sorted and separated by spaces.
-    pub(crate) async fn volumes(&self) -> Result<String> {
+    pub async fn volumes(&self) -> Result<String> {
         self.list_names(&["volume", "ls", "--format", "{{.Name}}"])
             .await
     }
@@ -280,6 +397,14 @@ impl Daemon {
             .await?;
         ensure!(packed.success(), "tar: {packed}");
         self.docker(&["import", &tar, IMAGE]).await.map(|_| ())
+    }
+
+    /// Imports the image again under another name. The new image shares no id with the others.
+    pub async fn import_copy(&self, name: &str) -> Result<()> {
+        let tar = self.dir.path().join("root.tar").display().to_string();
+        let message = format!("imported as {name}");
+        let import = ["import", "--message", &message, &tar, name];
+        self.docker(&import).await.map(drop)
     }
 }
 

@@ -4,29 +4,41 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use scuttle_schemas::HostId;
-use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program_path;
 use tokio::process::Command;
+
+use super::process::Process;
+use super::program_path;
 
 /// The options with which an agent is started.
 #[derive(Debug, Clone)]
-pub(crate) struct AgentOptions {
-    pub(crate) url: String,
+pub struct AgentOptions {
+    pub url: String,
     /// The NATS credentials, as `SCUTTLE_NATS_…` environment variables.
-    pub(crate) login: Vec<(&'static str, String)>,
-    pub(crate) host: HostId,
+    pub login: Vec<(&'static str, String)>,
+    pub host: HostId,
     /// The address of the Docker Engine's socket, as `--docker` expects it.
-    pub(crate) docker: String,
+    pub docker: String,
     /// The agent's data directory. The log file is next to it, with the extension `log`.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// Further command-line flags.
-    pub(crate) flags: Vec<String>,
+    pub flags: Vec<String>,
+    /// A program with its arguments that replaces itself with the agent, such as `nsenter`. Empty
+    /// if the agent is started directly.
+    pub launcher: Vec<String>,
 }
 
 impl AgentOptions {
-    /// Starts the agent. When this returns, the agent might not have sent a report yet.
-    pub(crate) fn start(&self) -> Result<Process> {
-        let mut command = Command::new(program_path("scuttle-agent"));
+    /// Starts the agent. When this returns, the agent may not have sent a report yet.
+    pub fn start(&self) -> Result<Process> {
+        let agent = program_path("scuttle-agent");
+        let mut command = match self.launcher.split_first() {
+            None => Command::new(agent),
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(agent);
+                command
+            }
+        };
         command
             .args(["--nats-url", &self.url, "--host-uuid", self.host.as_str()])
             .args(["--runtime", "docker", "--docker", &self.docker])

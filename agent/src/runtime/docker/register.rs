@@ -1,0 +1,275 @@
+//! The register of known deckies. It remembers every decky of this host in a file until nothing of
+//! the decky is left, so that a decky is still recognized when the container with its label is gone
+//! or when only a network is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use scuttle_schemas::DeckyId;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+const FILE: &str = "deckies.json";
+const NEW_FILE: &str = "deckies.json.new";
+/// The version of the file format.
+const FORMAT: u32 = 1;
+/// The number of bytes of the hash in a deployment.
+const DEPLOYMENT_BYTES: usize = 8;
+
+/// A known decky.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownDecky {
+    /// The Compose project, or the name of a `decnet` decky.
+    pub(super) name: String,
+    /// Identifies the deployment. It changes only when a container appears that is not in
+    /// `containers`. The removal of containers does not change it.
+    pub(super) deployment: String,
+    /// The ids of the containers that belong to the deployment, including those that are gone.
+    pub(super) containers: BTreeSet<String>,
+}
+
+/// What a listing shows of one decky.
+#[derive(Debug)]
+pub(super) struct SeenDecky {
+    pub(super) name: String,
+    pub(super) containers: BTreeSet<String>,
+}
+
+/// The content of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    format: u32,
+    /// The rule that determined the deckies. An agent with another rule starts with an empty
+    /// register.
+    rule: String,
+    deckies: BTreeMap<DeckyId, KnownDecky>,
+}
+
+/// The known deckies, and the file that contains them.
+#[derive(Debug)]
+pub(super) struct Register {
+    directory: PathBuf,
+    content: Content,
+    is_durable: bool,
+}
+
+impl Register {
+    /// Reads the register of a data directory. An unreadable file is reported in the log and
+    /// replaced by the next change, because the register can be rebuilt from the listing, except
+    /// for deckies that have lost their labelled container.
+    pub(super) fn open(directory: &Path, rule: &str) -> Self {
+        let path = directory.join(FILE);
+        let empty = || Content {
+            format: FORMAT,
+            rule: rule.to_owned(),
+            deckies: BTreeMap::new(),
+        };
+        let content = match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice::<Content>(&bytes) {
+                Ok(content) if content.format == FORMAT && content.rule == rule => content,
+                Ok(content) if content.format == FORMAT => empty(),
+                Ok(Content { format, .. }) => {
+                    tracing::warn!(
+                        "ignored {}: it has format {format}, but this agent only knows format {FORMAT}",
+                        path.display()
+                    );
+                    empty()
+                }
+                Err(cause) => {
+                    tracing::warn!("ignored {}: {cause}", path.display());
+                    empty()
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => empty(),
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}", path.display());
+                empty()
+            }
+        };
+        Self {
+            directory: directory.to_owned(),
+            content,
+            is_durable: true,
+        }
+    }
+
+    pub(super) fn get(&self, decky: &DeckyId) -> Option<&KnownDecky> {
+        self.content.deckies.get(decky)
+    }
+
+    /// Returns the name of the decky that a container belongs to.
+    pub(super) fn find_by_container(&self, id: &str) -> Option<&str> {
+        let mut deckies = self.content.deckies.values();
+        let decky = deckies.find(|decky| decky.containers.contains(id))?;
+        Some(&decky.name)
+    }
+
+    /// Updates the register from a listing. Forgets the deckies that are not in `seen`, unless the
+    /// listing is incomplete.
+    pub(super) fn observe(&mut self, seen: BTreeMap<DeckyId, SeenDecky>, is_complete: bool) {
+        let deckies = &mut self.content.deckies;
+        if is_complete {
+            let count = deckies.len();
+            deckies.retain(|decky, _| seen.contains_key(decky));
+            self.is_durable &= deckies.len() == count;
+        }
+        for (id, SeenDecky { name, containers }) in seen {
+            let is_same = deckies.get(&id).is_some_and(|known| {
+                known.name == name && known.containers.is_superset(&containers)
+            });
+            if !is_same {
+                self.is_durable = false;
+                let deployment = identify_deployment(&containers);
+                let known = KnownDecky {
+                    name,
+                    deployment,
+                    containers,
+                };
+                deckies.insert(id, known);
+            }
+        }
+    }
+
+    /// Returns the file operation that makes the register durable, or `None` if it is durable.
+    pub(super) fn pending_write(&self) -> Option<PendingWrite> {
+        (!self.is_durable).then(|| PendingWrite {
+            directory: self.directory.clone(),
+            bytes: serde_json::to_vec(&self.content).unwrap_or_default(),
+        })
+    }
+
+    /// Notes that the last pending write has succeeded.
+    pub(super) fn mark_durable(&mut self) {
+        self.is_durable = true;
+    }
+}
+
+/// A new content of the file.
+#[derive(Debug)]
+pub(super) struct PendingWrite {
+    directory: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl PendingWrite {
+    /// Atomically replaces the file, and fsyncs it. Blocks.
+    ///
+    /// # Errors
+    /// If the file cannot be written. The error names the file.
+    pub(super) fn write(&self) -> Result<(), String> {
+        let path = self.directory.join(FILE);
+        self.replace(&path).map_err(|error| {
+            format!(
+                "cannot write the register of deckies {}: {error}; check the disk and the permissions of the directory",
+                path.display()
+            )
+        })
+    }
+
+    fn replace(&self, path: &Path) -> io::Result<()> {
+        let new = self.directory.join(NEW_FILE);
+        let mut file = File::create(&new)?;
+        file.write_all(&self.bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// Returns the deployment that consists of these containers.
+fn identify_deployment(containers: &BTreeSet<String>) -> String {
+    let mut hash = Sha256::new();
+    for id in containers {
+        hash.update(id);
+        hash.update("\n");
+    }
+    let mut text = String::new();
+    for byte in &hash.finalize()[..DEPLOYMENT_BYTES] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Register, SeenDecky};
+
+    fn observe(register: &mut Register, containers: &[&str]) {
+        let seen = SeenDecky {
+            name: "trap".to_owned(),
+            containers: containers.iter().map(ToString::to_string).collect(),
+        };
+        let decky = "trap".parse().expect("a decky");
+        register.observe(BTreeMap::from([(decky, seen)]), true);
+    }
+
+    fn deployment(register: &Register) -> String {
+        let decky = "trap".parse().expect("a decky");
+        register.get(&decky).expect("known").deployment.clone()
+    }
+
+    #[test]
+    fn a_deployment_changes_only_when_a_container_appears() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut register = Register::open(directory.path(), "managed");
+        observe(&mut register, &["a", "b"]);
+        let first = deployment(&register);
+        for remaining in [&["b"] as &[&str], &[], &["a", "b"]] {
+            observe(&mut register, remaining);
+            assert_eq!(deployment(&register), first, "{remaining:?}");
+        }
+        observe(&mut register, &["b", "c"]);
+        let second = deployment(&register);
+        assert_ne!(second, first);
+        // The container of the first deployment is new again.
+        observe(&mut register, &["a", "b"]);
+        assert_eq!(deployment(&register), first);
+    }
+
+    #[test]
+    fn a_register_survives_a_restart_and_forgets_what_is_gone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut register = Register::open(directory.path(), "managed");
+        assert!(register.pending_write().is_none());
+        observe(&mut register, &["a", "b"]);
+        let first = deployment(&register);
+        register
+            .pending_write()
+            .expect("changed")
+            .write()
+            .expect("written");
+        register.mark_durable();
+        observe(&mut register, &["a"]);
+        assert!(register.pending_write().is_none());
+
+        let mut register = Register::open(directory.path(), "managed");
+        observe(&mut register, &["b"]);
+        assert_eq!(deployment(&register), first);
+        assert_eq!(register.find_by_container("a"), Some("trap"));
+        let decky = "trap".parse().expect("a decky");
+        register.observe(BTreeMap::new(), false);
+        assert!(register.get(&decky).is_some(), "the listing was incomplete");
+        register.observe(BTreeMap::new(), true);
+        assert!(register.get(&decky).is_none() && register.pending_write().is_some());
+
+        let other = Register::open(directory.path(), "prefix");
+        assert!(other.get(&decky).is_none());
+    }
+
+    #[test]
+    fn a_register_that_cannot_be_read_or_written_is_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("deckies.json"), "{").expect("written");
+        let mut register = Register::open(directory.path(), "managed");
+        observe(&mut register, &["a"]);
+        let write = register.pending_write().expect("changed");
+        directory.close().expect("removed");
+        let error = write.write().expect_err("no directory");
+        assert!(error.contains("deckies.json"), "{error}");
+    }
+}

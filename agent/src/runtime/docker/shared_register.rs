@@ -1,0 +1,51 @@
+//! The register of known deckies, shared by the inventory and the teardowns.
+
+use std::sync::Arc;
+
+use scuttle_schemas::agents::ReportedShard;
+use tokio::sync::Mutex;
+
+use super::deckies::{Deckies, group_by_decky};
+use super::engine::EngineError;
+use super::listing::Listed;
+use super::preset::Preset;
+use super::register::Register;
+
+/// The reason why the inventory cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("{0}")]
+    Register(String),
+}
+
+/// The register of known deckies, shared by the inventory and the teardowns.
+#[derive(Debug, Clone)]
+pub(super) struct SharedRegister(Arc<Mutex<Register>>);
+
+impl SharedRegister {
+    pub(super) fn new(register: Register) -> Self {
+        Self(Arc::new(Mutex::new(register)))
+    }
+
+    /// Groups a listing by decky, and updates the register. The register is durable when this
+    /// returns, so that the deployments that are reported never change without a new container.
+    pub(super) async fn group(
+        &self,
+        preset: &Preset,
+        listed: &Listed,
+    ) -> Result<(Deckies, Vec<ReportedShard>), ReadError> {
+        let mut register = self.0.lock().await;
+        let deckies = group_by_decky(preset, listed, &register);
+        register.observe(deckies.to_seen(), listed.unreadable.is_empty());
+        if let Some(write) = register.pending_write() {
+            let written = tokio::task::spawn_blocking(move || write.write()).await;
+            let written = written.unwrap_or_else(|panic| Err(panic.to_string()));
+            written.map_err(ReadError::Register)?;
+            register.mark_durable();
+        }
+        let shards = deckies.to_reported_shards(&register);
+        Ok((deckies, shards))
+    }
+}

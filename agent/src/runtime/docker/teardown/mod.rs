@@ -1,0 +1,187 @@
+//! One teardown: removes deckies, and checks what is left. A decky is reported as removed only
+//! after the agent has looked again and found neither its containers nor its networks. The report
+//! names every object that is left.
+//!
+//! Each decky has a separate pipeline (`decky_pipeline`), so that a container that hangs delays
+//! only its own decky. Every point of a crash is recoverable: the register has every decky before
+//! anything is removed, so the next start finds what is left. Containers that were created after
+//! the start of the teardown are not touched.
+
+pub(super) mod context;
+mod decky_pipeline;
+mod decky_progress;
+mod images;
+mod networks;
+mod outcome;
+mod report;
+mod stop_order;
+mod volumes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use scuttle_schemas::DeckyId;
+use tokio::sync::Semaphore;
+
+use self::context::TeardownContext;
+use self::decky_pipeline::DeckyPipeline;
+use self::decky_progress::DeckyProgress;
+use self::outcome::{Leftover, Targets};
+use self::report::AfterTeardown;
+use super::deckies::Deckies;
+use super::engine_retry::RetryingEngine;
+use super::listing::Listed;
+use super::preset::Preset;
+use super::shared_register::ReadError;
+use crate::runtime::{ProgressSink, Teardown, TeardownReport};
+
+/// The maximum duration for which the Engine may be unreachable during a teardown.
+const MAX_OUTAGE: Duration = Duration::from_mins(1);
+/// The maximum number of containers that one teardown stops at the same time. Waiting for a stop
+/// costs the Engine nothing, but each stop needs a connection.
+const MAX_STOPS: usize = 512;
+
+/// Removes one decky, or all deckies of the host. Returns the report, and the ids of the containers
+/// that the teardown may have changed.
+pub(super) async fn run(
+    context: TeardownContext<'_>,
+    teardown: Teardown,
+    progress: ProgressSink,
+) -> (TeardownReport, BTreeSet<String>) {
+    let engine = RetryingEngine::new(context.settings.socket.clone(), MAX_OUTAGE);
+    run_on(&engine, context, teardown, progress).await
+}
+
+async fn run_on(
+    engine: &RetryingEngine,
+    context: TeardownContext<'_>,
+    teardown: Teardown,
+    progress: ProgressSink,
+) -> (TeardownReport, BTreeSet<String>) {
+    let job = TeardownJob {
+        engine,
+        context,
+        teardown,
+    };
+    match job.list().await {
+        Ok(before) => {
+            let members = before.by_id.values().flat_map(|decky| &decky.members);
+            let ids = members.map(|member| member.container.id.clone()).collect();
+            (job.remove(before, progress).await, ids)
+        }
+        // The containers could not even be listed once.
+        Err(error) => {
+            let targets = job.teardown.decky_id.iter();
+            (report::build_unverified(targets, &error), BTreeSet::new())
+        }
+    }
+}
+
+/// A teardown in progress.
+struct TeardownJob<'a> {
+    engine: &'a RetryingEngine,
+    context: TeardownContext<'a>,
+    teardown: Teardown,
+}
+
+impl TeardownJob<'_> {
+    async fn list(&self) -> Result<Deckies, ReadError> {
+        let preset = &self.context.settings.preset;
+        let listed = self
+            .engine
+            .call(|engine| async move { Listed::read(&engine, preset).await })
+            .await?;
+        let (deckies, _) = self.context.register.group(preset, &listed).await?;
+        Ok(deckies)
+    }
+
+    async fn remove(&self, before: Deckies, progress: ProgressSink) -> TeardownReport {
+        let (targets, refused) = self.choose_targets(before);
+        let progress = DeckyProgress::new(progress, targets.keys());
+        let stops = Semaphore::new(MAX_STOPS);
+        let operation = self.teardown.operation_id;
+        // Keeps the archives of this operation until the end of the teardown.
+        let _open = self.context.evidence.map(|store| store.begin(operation));
+        let pipeline = DeckyPipeline {
+            operation,
+            engine: self.engine,
+            context: self.context,
+            not_after: self.teardown.not_after,
+            progress: &progress,
+            stops: &stops,
+        };
+        let removed = targets.iter().map(async |(id, decky)| {
+            let outcome = pipeline.run(id, decky).await;
+            (id.clone(), outcome)
+        });
+        let outcomes: BTreeMap<_, _> = join_all(removed).await.into_iter().collect();
+        let shared_errors = self.remove_shared_objects(&targets).await;
+        progress.report_verifying();
+        match self.list().await {
+            Ok(now) => {
+                let after = AfterTeardown {
+                    preset: &self.context.settings.preset,
+                    now: &now,
+                    outcomes: &outcomes,
+                    shared_errors: &shared_errors,
+                    refused: &refused,
+                };
+                report::build_verified(&targets, &after)
+            }
+            Err(error) => report::build_unverified(targets.keys(), &error),
+        }
+    }
+
+    /// Returns the deckies to remove, and the errors of those that are not removed.
+    fn choose_targets(&self, mut before: Deckies) -> (Targets, BTreeMap<DeckyId, String>) {
+        let preset = &self.context.settings.preset;
+        let mut refused = BTreeMap::new();
+        let mut targets = match &self.teardown.decky_id {
+            None => before.by_id,
+            Some(id) => {
+                let decky = before.by_id.remove(id);
+                // A decky that cannot be attributed, or that may be unreadable, is never absent.
+                if decky.is_none() {
+                    if let Some(text) = before.foreign.remove(id) {
+                        let error = format!(
+                            "not removed: {text}; add the label to its containers, or remove it with `docker compose down`"
+                        );
+                        refused.insert(id.clone(), error);
+                    } else if let Some(container) = before.find_unreadable(preset, id) {
+                        let error = format!("cannot check what is left: cannot read {container}");
+                        refused.insert(id.clone(), error);
+                    }
+                }
+                BTreeMap::from([(id.clone(), decky.unwrap_or_default())])
+            }
+        };
+        if !self.teardown.override_protection {
+            for (id, decky) in &targets {
+                if decky.is_protected() {
+                    let error = "protected by the label scuttle.protected=true; request the teardown with --override-protection";
+                    refused.insert(id.clone(), error.to_owned());
+                }
+            }
+        }
+        targets.retain(|id, _| !refused.contains_key(id));
+        (targets, refused)
+    }
+
+    /// Removes what deckies may share: networks of a `decnet` host, volumes and images. Returns the
+    /// errors.
+    async fn remove_shared_objects(&self, targets: &Targets) -> Vec<Leftover> {
+        let settings = self.context.settings;
+        let mut errors = Vec::new();
+        if let (Preset::Decnet { project }, None) = (&settings.preset, &self.teardown.decky_id) {
+            errors.extend(networks::remove_fleet_networks(self.engine, project).await);
+        }
+        if settings.remove_volumes {
+            errors.extend(volumes::remove(self.engine, self.context, targets).await);
+        }
+        if settings.remove_images {
+            errors.extend(images::remove(self.engine, self.context, targets).await);
+        }
+        errors
+    }
+}
