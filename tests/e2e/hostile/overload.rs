@@ -4,7 +4,7 @@
 
 use scuttle_schemas::subjects;
 use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloaded};
-use scuttle_tests::{Client, Cluster, Role, TestResult};
+use scuttle_tests::{Client, Cluster, Role, TestResult, wait_until};
 use serde_json::json;
 
 /// Each request is accepted or rejected as `overloaded`, and exactly the accepted changes are in
@@ -32,7 +32,8 @@ async fn every_request_of_a_flood_gets_a_reply() -> TestResult {
     let mut rejected = 0;
     while accepted + rejected < REQUESTS {
         if (accepted + rejected) % 200 == 0 {
-            cluster.operator.list_shards().await?;
+            let list = || cluster.operator.list_shards();
+            wait_until("a list is answered during the flood", list, |_| true).await?;
         }
         let (number, reply) = requests.next_reply().await?;
         if is_overloaded(&reply) {
