@@ -28,16 +28,16 @@ const RESERVE_STEP: u64 = 256 * 1024;
 /// The reserved space for compressed data that the encoder has not written yet, for headers, and
 /// for the manifest.
 const RESERVE_SPARE: u64 = 256 * 1024;
-/// Level 6 takes 1.8 times as long for a log, and gains 7 %.
+/// The level of the compression. For a log, level 6 takes 1.8 times as long, and gains only 7 %.
 const COMPRESSION: Compression = Compression::new(3);
 const BUFFER_BYTES: usize = 256 * 1024;
 const MANIFEST: &str = "manifest.json";
 
-/// The description of the archive that its writer does not know.
+/// The part of the manifest that the archive's writer does not know.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) containers: Vec<ContainerEvidence>,
-    /// Whether something was left out because of the maximum size.
+    /// Whether something was left out or cut because a limit was reached.
     pub(crate) truncated: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct ArchiveWriter {
     now: Timestamp,
 }
 
-/// A file of an archive that is being written. Its length needs not be known.
+/// A file that is being written into an archive. Its length need not be known in advance.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     encoder: GzEncoder<Output>,
@@ -63,7 +63,7 @@ pub(crate) struct FileWriter {
     /// The maximum number of bytes of this file.
     limit: u64,
     truncated: bool,
-    /// Whether only the end of a format is still written.
+    /// Whether only the end of the file's format is still to be written.
     is_ending: bool,
     /// The error of a write through [`Write`], whose errors do not say what failed.
     failure: Option<EvidenceError>,
@@ -228,7 +228,7 @@ impl FileWriter {
     }
 
     /// Lets the file grow by `bytes` bytes beyond its limit and beyond the reserved space, for the
-    /// end of a format.
+    /// end of its format.
     pub(super) fn allow_end(&mut self, bytes: u64) {
         self.limit = self.limit.saturating_add(bytes);
         self.is_ending = true;
@@ -262,8 +262,8 @@ impl FileWriter {
     }
 }
 
-/// Appends for a tar builder, which has no use for a part of its data: an append beyond the limit
-/// is an error. `reserve` avoids it.
+/// Appends data. Unlike with `append`, reaching the limit is an error, because a tar builder cannot
+/// continue after a part of its data. It avoids the error with `reserve`.
 impl Write for FileWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self.append(data) {
@@ -351,7 +351,7 @@ fn padding(bytes: u64) -> &'static [u8] {
     &[0; BLOCK_BYTES][..(BLOCK_BYTES - rest) % BLOCK_BYTES]
 }
 
-/// Writes a gzip member with one block of uncompressed data. Its size depends on nothing else than
+/// Writes a gzip member with one block of uncompressed data. The size of the member depends only on
 /// the size of the block.
 fn write_stored_member(out: &mut impl Write, block: &[u8; BLOCK_BYTES]) -> io::Result<()> {
     // RFC 1952: magic, method deflate, no flags, no time, no extra flags, unknown system.

@@ -12,7 +12,8 @@ use super::error::EvidenceError;
 
 /// The maximum number of blocks in the queue.
 const QUEUE_BLOCKS: usize = 4;
-/// The size from which a block is sent. A single chunk of the Engine may be a few hundred KiB.
+/// A block is sent when it has reached this size. A single chunk of the Engine may have a few
+/// hundred KiB.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// The maximum time from a chunk to the next one of the same block.
 const MAX_BLOCK_DELAY: Duration = Duration::from_millis(2);
@@ -103,7 +104,7 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
 
 /// Sends the data of `source` until its end, its first failure, or until the reader is dropped.
 ///
-/// Chunks are joined to blocks. The Engine sends each line of a log as a chunk, and waking the
+/// Chunks are joined into blocks. The Engine sends each line of a log as a chunk, and waking the
 /// reader for each of them would take most of the time.
 async fn send_all(source: impl Stream<Item = Result<Bytes, String>>, sender: mpsc::Sender<Chunk>) {
     let mut source = std::pin::pin!(source);

@@ -1,9 +1,9 @@
 //! Writes the changed files of a container into an archive, as one tar that is a file of the
 //! archive. The entries come from tars of the Engine, each of a file or a directory.
 //!
-//! The names come from a container that an intruder may have controlled. A name that is absolute or
-//! has `..` is left out. Links and devices are copied as they are: they are data until the
-//! tar is unpacked.
+//! The names come from a container that an intruder may have controlled. An absolute name is made
+//! relative. A name with `..` counts as a failure of the source, and ends the copying of that tar.
+//! Links and devices are copied as they are: they are only data until the tar is unpacked.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -91,8 +91,8 @@ impl FilesTar {
         })
     }
 
-    /// Copies those entries of the Engine's tar of `path` for which `is_wanted` returns true. Calls
-    /// `on_entry` with the path of each of them, and what became of it.
+    /// Copies the entries that are requested from `source`, which is the Engine's tar of the path.
+    /// Calls `on_entry` with the path of each of them, and with what became of it.
     ///
     /// # Errors
     /// If the disk fails.

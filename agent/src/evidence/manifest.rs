@@ -31,11 +31,11 @@ pub struct Manifest {
     /// 1 for the first archive of this operation and decky. An agent that was restarted during the
     /// operation may write further ones.
     pub attempt: u32,
-    /// The time at which the archive was complete.
+    /// The time at which the writing of the archive began.
     pub saved_at: Timestamp,
     /// The kinds of evidence that were configured.
     pub kinds: EvidenceKinds,
-    /// Whether something was left out or cut because the archive had reached its maximum size.
+    /// Whether something was left out or cut because a limit was reached.
     pub truncated: bool,
     pub containers: Vec<ContainerEvidence>,
 }
@@ -77,6 +77,6 @@ pub struct SavedFile {
     pub path: String,
     pub bytes: u64,
     pub sha256: String,
-    /// Whether the end is missing because the archive had reached its maximum size.
+    /// Whether data is missing because a limit was reached.
     pub truncated: bool,
 }

@@ -56,7 +56,8 @@ impl Retention {
         }
     }
 
-    /// Returns a name that no archive of this operation and decky has or had since the start.
+    /// Returns a name that no other archive has, whether complete or being written, and reserves it
+    /// for an archive that is now being written.
     pub(super) fn claim_name(&mut self, operation: OperationId, decky: &DeckyId) -> ArchiveName {
         let names = self.archives.keys().chain(&self.writing);
         let last = names

@@ -27,8 +27,8 @@ const MAX_DIR_CHARS: usize = 800;
 /// The maximum number of archives that are written at the same time. More would only compete for
 /// the disk and for processors.
 const MAX_WRITERS: usize = 4;
-/// One archive has at most this fraction of the directory. Otherwise one decky that floods its log
-/// could push out the evidence of all others.
+/// The maximum size of one archive is the maximum size of all archives, divided by this number.
+/// Otherwise, one decky that floods its log could push out the evidence of all others.
 const ARCHIVE_SHARE: u64 = 4;
 
 /// The directory of all archives of a host. It is locked until this value is dropped.
@@ -45,7 +45,7 @@ pub struct EvidenceStore {
     _lock: File,
 }
 
-/// An operation that has not ended. Its archives are not dropped before this value is.
+/// An operation that has not ended. Its archives are kept at least until this value is dropped.
 #[derive(Debug)]
 pub struct OpenOperation {
     store: Arc<EvidenceStore>,
@@ -239,8 +239,8 @@ impl Draft {
         self.store.dir.join(self.name.archive())
     }
 
-    /// Reserves space until at least `bytes` bytes are reserved. Returns false if there is not
-    /// enough space.
+    /// Reserves space, at least `step` bytes at a time, until at least `bytes` bytes are reserved.
+    /// Returns false if there is not enough space.
     pub(super) fn reserve(&mut self, bytes: u64, step: u64) -> bool {
         if bytes > self.reserved {
             let more = (bytes - self.reserved).max(step);

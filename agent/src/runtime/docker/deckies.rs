@@ -36,6 +36,8 @@ pub(super) struct Decky {
     pub(super) members: Vec<Member>,
     /// The networks that belong to this decky alone.
     pub(super) networks: Vec<ListedNetwork>,
+    /// Whether the deployment has, or had, a container with the label `scuttle.protected=true`.
+    pub(super) protected: bool,
 }
 
 /// The deckies of this host at one moment.
@@ -45,12 +47,15 @@ pub(super) struct Deckies {
     /// Descriptions of the Compose projects that are not deckies, by the id that each would have.
     pub(super) foreign: BTreeMap<DeckyId, String>,
     pub(super) unreadable: Vec<UnreadableContainer>,
+    /// The ids of all containers and networks in the listing.
+    pub(super) object_ids: BTreeSet<String>,
 }
 
 /// Groups the containers and networks of a listing by decky.
 pub(super) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Register) -> Deckies {
     let mut deckies = Deckies {
         unreadable: listed.unreadable.clone(),
+        object_ids: listed.object_ids(),
         ..Deckies::default()
     };
     let mut containers: Vec<_> = listed.containers.values().collect();
@@ -85,6 +90,13 @@ pub(super) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Regist
                 });
             }
         }
+    }
+    for container in &listed.unreadable {
+        deckies.add_unreadable(preset, register, container);
+    }
+    for (id, decky) in &mut deckies.by_id {
+        let had_label = register.get(id).is_some_and(|known| known.protected);
+        decky.protected = had_label || decky.has_protected_member();
     }
     deckies
 }
@@ -125,6 +137,26 @@ impl Deckies {
         }
     }
 
+    /// Adds the known deckies that an unreadable container may belong to, without members. Without
+    /// them, the deckies would seem to be gone.
+    fn add_unreadable(
+        &mut self,
+        preset: &Preset,
+        register: &Register,
+        container: &UnreadableContainer,
+    ) {
+        for (id, known) in register.iter() {
+            let may_belong = match (preset, &container.project) {
+                (Preset::Compose(_), Some(project)) => *project == known.name,
+                _ => true,
+            };
+            if may_belong {
+                let decky = self.by_id.entry(id.clone()).or_default();
+                decky.name.clone_from(&known.name);
+            }
+        }
+    }
+
     /// Returns an unreadable container that may belong to a decky.
     pub(super) fn find_unreadable(
         &self,
@@ -144,6 +176,7 @@ impl Deckies {
             let seen = SeenDecky {
                 name: decky.name.clone(),
                 containers: decky.container_ids().map(ToOwned::to_owned).collect(),
+                protected: decky.has_protected_member(),
             };
             (id.clone(), seen)
         };
@@ -176,14 +209,14 @@ impl Decky {
             .map(|container| container.id.as_str())
     }
 
-    pub(super) fn is_protected(&self) -> bool {
+    fn has_protected_member(&self) -> bool {
         self.members.iter().any(|member| member.container.protected)
     }
 
     /// Returns the state of the decky. A decky with stopped containers is `degraded`, even if all
     /// of them are stopped. It is `failed` if a container is dead, or if only networks are left.
     /// Containers that have completed their work and containers of `docker compose run` do not
-    /// count.
+    /// count, but a decky with only containers of `docker compose run` is `degraded`.
     fn to_state(&self) -> ReportedState {
         if self.members.is_empty() {
             return ReportedState::Failed;
@@ -214,7 +247,7 @@ impl Decky {
 
     fn to_labels(&self) -> Labels {
         let mut labels = BTreeMap::new();
-        if self.is_protected() {
+        if self.protected {
             labels.insert(PROTECTED_LABEL.to_owned(), "true".to_owned());
         }
         Labels::try_from(labels).unwrap_or_default()
@@ -224,8 +257,8 @@ impl Decky {
 /// Returns the name of the decky, and the service, of a container in a `decnet` project. A base
 /// container has no service.
 ///
-/// DECNET's labels name the decky and the service. Without the labels, the first rule that applies
-/// decides:
+/// The label `scuttle.decky`, or else DECNET's own, names the decky. A label of DECNET names the
+/// service. Without a label that names the decky, the first rule that applies decides:
 ///
 /// 1. The container shares the network of a base container, which has the name of the decky.
 /// 2. The register knows the decky of the container.

@@ -1,8 +1,10 @@
 //! Tests of the rules in `deckies`, with handwritten listings.
 
+use std::time::Instant;
+
 use scuttle_schemas::agents::ReportedState;
 
-use super::container::{Condition, Container, Dependency};
+use super::container::{Condition, Container, Dependency, UnreadableContainer};
 use super::deckies::{Deckies, group_by_decky};
 use super::listing::{Listed, ListedNetwork};
 use super::preset::{Preset, ProjectFilter};
@@ -40,6 +42,8 @@ fn dependency(service: &str, must_complete: bool) -> Dependency {
 fn list(containers: impl IntoIterator<Item = Container>, networks: &[ListedNetwork]) -> Listed {
     let by_id = |container: Container| (container.id.clone(), container);
     Listed {
+        started: Instant::now(),
+        is_full: true,
         containers: containers.into_iter().map(by_id).collect(),
         networks: networks.to_vec(),
         unreadable: Vec::new(),
@@ -180,7 +184,7 @@ fn a_project_stays_a_decky_until_nothing_of_it_is_left() {
     let other = container("trap", "trap-db-1", "db", None);
     let mut states = |containers: Vec<Container>, networks: &[ListedNetwork]| {
         let deckies = group_by_decky(&preset, &list(containers, networks), &register);
-        register.observe(deckies.to_seen(), true);
+        register.observe(deckies.to_seen(), Instant::now(), true);
         let shards = deckies.to_reported_shards(&register);
         let state = shards.first().map(|shard| shard.state);
         (state, deckies.foreign.len())
@@ -193,6 +197,48 @@ fn a_project_stays_a_decky_until_nothing_of_it_is_left() {
     assert_eq!(states(vec![], &networks), (Some(ReportedState::Failed), 0));
     assert_eq!(states(vec![], &[]), (None, 0));
     assert_eq!(states(vec![other], &networks), (None, 1));
+}
+
+#[test]
+fn a_decky_stays_protected_without_its_labelled_container() {
+    let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
+    let mut register = empty_register();
+    let labelled = Container {
+        protected: true,
+        ..container("trap", "web", "web", None)
+    };
+    let other = container("trap", "db", "db", None);
+    let new = container("trap", "db-2", "db", None);
+    let mut is_protected = |containers: Vec<Container>| {
+        let listed = list(containers, &[]);
+        let deckies = group_by_decky(&preset, &listed, &register);
+        register.observe(deckies.to_seen(), Instant::now(), true);
+        let deckies = group_by_decky(&preset, &listed, &register);
+        deckies.by_id.values().all(|decky| decky.protected)
+    };
+    assert!(is_protected(vec![labelled, other.clone()]));
+    assert!(is_protected(vec![other.clone()]));
+    assert!(!is_protected(vec![other, new]), "a new deployment");
+}
+
+#[test]
+fn a_known_decky_is_listed_while_its_container_cannot_be_read() {
+    let preset = Preset::Compose(ProjectFilter::Managed);
+    let mut register = empty_register();
+    let mut bait = container("trap", "bait", "bait", None);
+    bait.managed = true;
+    let deckies = group_by_decky(&preset, &list([bait], &[]), &register);
+    register.observe(deckies.to_seen(), Instant::now(), true);
+    for (project, expected) in [(Some("trap"), 1), (None, 1), (Some("other"), 0)] {
+        let mut listed = list([], &[]);
+        listed.unreadable.push(UnreadableContainer {
+            name: "bait".to_owned(),
+            project: project.map(ToOwned::to_owned),
+            cause: "no state".to_owned(),
+        });
+        let deckies = group_by_decky(&preset, &listed, &register);
+        assert_eq!(deckies.by_id.len(), expected, "{project:?}");
+    }
 }
 
 #[test]
@@ -303,7 +349,7 @@ fn a_decky_keeps_its_name_to_its_last_container() {
     };
     let mut register = empty_register();
     let before = names(&|_| true, &register);
-    register.observe(before.to_seen(), true);
+    register.observe(before.to_seen(), Instant::now(), true);
     for left in 0_usize..1 << all.len() {
         let now = names(&|number| left & (1 << number) != 0, &register);
         let is_known = |name| before.by_id.contains_key(name);

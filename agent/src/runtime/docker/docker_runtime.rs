@@ -172,13 +172,10 @@ impl Runtime for DockerRuntime {
             notes: &self.notes,
             evidence: self.evidence.as_ref(),
         };
-        let (report, containers) = teardown::run(context, teardown, progress).await;
+        let report = teardown::run(context, teardown, progress).await;
         // Must happen before the result gets its sequence number, so that no inventory from before
         // the teardown follows the result.
-        for id in &containers {
-            self.invalidate_container(id);
-        }
-        self.invalidate_networks();
+        self.invalidate();
         report
     }
 

@@ -37,7 +37,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time after the grace period in which the Engine kills a container and notices its end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The duration before the start of an event stream whose events are repeated by the stream.
+/// An event stream starts with the events of this duration before its start.
 const EVENT_OVERLAP: Duration = Duration::from_secs(1);
 /// The maximum number of ids in one request, which keeps the URL below the limits of HTTP servers.
 const MAX_IDS: usize = 64;
@@ -318,8 +318,7 @@ impl Engine {
         self.call(READ_TIMEOUT, action, inspected).await
     }
 
-    /// Removes a tag, a digest or an id of an image. The Engine deletes the image with its last
-    /// tag.
+    /// Removes an image by tag, digest or id. The Engine deletes the image with its last tag.
     pub(super) async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let removed = self
             .docker
@@ -383,7 +382,7 @@ impl Listing {
 pub(super) struct StopSettings {
     /// Whether the Engine may start the container again by itself.
     pub(super) restarts: bool,
-    /// The grace period of the container. `None` if the container has no grace period.
+    /// The container's `stop_grace_period`. `None` if it has none.
     pub(super) grace: Option<Duration>,
 }
 

@@ -49,10 +49,7 @@ impl RetryingEngine {
             // Without this check, a teardown of many containers would wait for a hanging Engine
             // once for each of them.
             if self.has_given_up() {
-                return Err(EngineError::Unreachable {
-                    socket: self.socket.clone(),
-                    cause: format!("no response for {} s", self.max_outage.as_secs()),
-                });
+                return Err(self.to_outage());
             }
             let response = match self.connect().await {
                 Ok(engine) => call(engine).await,
@@ -81,8 +78,20 @@ impl RetryingEngine {
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
+        // Many calls may have waited for the lock while an earlier one failed to connect.
+        if self.has_given_up() {
+            return Err(self.to_outage());
+        }
         let connected = Engine::connect(&self.socket).await?;
+        *self.unreachable_since() = None;
         Ok(engine.insert(connected).clone())
+    }
+
+    fn to_outage(&self) -> EngineError {
+        EngineError::Unreachable {
+            socket: self.socket.clone(),
+            cause: format!("no response for {} s", self.max_outage.as_secs()),
+        }
     }
 
     fn has_given_up(&self) -> bool {

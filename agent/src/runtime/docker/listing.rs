@@ -1,6 +1,7 @@
 //! The containers and networks of the Engine that may belong to deckies, as last listed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use bollard::models::Network;
 
@@ -20,8 +21,12 @@ pub(super) struct ListedNetwork {
 }
 
 /// The containers and networks of the Engine that may belong to deckies.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Listed {
+    /// The start of the last listing.
+    pub(super) started: Instant,
+    /// Whether everything was listed at `started`, and not only what had changed.
+    pub(super) is_full: bool,
     /// The containers by id.
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) networks: Vec<ListedNetwork>,
@@ -31,6 +36,7 @@ pub(super) struct Listed {
 impl Listed {
     /// Lists all containers and networks.
     pub(super) async fn read(engine: &Engine, preset: &Preset) -> Result<Self, EngineError> {
+        let started = Instant::now();
         let filter = preset.label_filter();
         // The networks come last: a network that is left without containers is then really listed.
         let Listing {
@@ -39,6 +45,8 @@ impl Listed {
         } = engine.list_containers(&filter).await?;
         let containers = containers.into_iter().filter_map(Container::from_listed);
         Ok(Self {
+            started,
+            is_full: true,
             containers: containers
                 .map(|container| (container.id.clone(), container))
                 .collect(),
@@ -54,6 +62,7 @@ impl Listed {
         preset: &Preset,
         ids: &BTreeSet<String>,
     ) -> Result<(), EngineError> {
+        self.start_refresh();
         let keys: Vec<_> = ids.iter().map(String::as_str).collect();
         let listing = engine.list_containers_by_id(&keys).await?;
         for id in ids {
@@ -80,8 +89,20 @@ impl Listed {
         engine: &Engine,
         preset: &Preset,
     ) -> Result<(), EngineError> {
+        self.start_refresh();
         self.networks = list_networks(engine, preset).await?;
         Ok(())
+    }
+
+    /// Returns the ids of all containers and networks.
+    pub(super) fn object_ids(&self) -> BTreeSet<String> {
+        let networks = self.networks.iter().map(|network| network.id.clone());
+        self.containers.keys().cloned().chain(networks).collect()
+    }
+
+    fn start_refresh(&mut self) {
+        self.started = Instant::now();
+        self.is_full = false;
     }
 }
 

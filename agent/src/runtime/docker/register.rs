@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use scuttle_schemas::DeckyId;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub(super) struct KnownDecky {
     pub(super) deployment: String,
     /// The ids of the containers that belong to the deployment, including those that are gone.
     pub(super) containers: BTreeSet<String>,
+    /// Whether a container of the deployment had the label `scuttle.protected=true`.
+    #[serde(default)]
+    pub(super) protected: bool,
 }
 
 /// What a listing shows of one decky.
@@ -36,6 +40,7 @@ pub(super) struct KnownDecky {
 pub(super) struct SeenDecky {
     pub(super) name: String,
     pub(super) containers: BTreeSet<String>,
+    pub(super) protected: bool,
 }
 
 /// The content of the file.
@@ -54,6 +59,8 @@ pub(super) struct Register {
     directory: PathBuf,
     content: Content,
     is_durable: bool,
+    /// The start of the latest listing that was observed.
+    observed_at: Option<Instant>,
 }
 
 impl Register {
@@ -93,6 +100,7 @@ impl Register {
             directory: directory.to_owned(),
             content,
             is_durable: true,
+            observed_at: None,
         }
     }
 
@@ -107,26 +115,44 @@ impl Register {
         Some(&decky.name)
     }
 
-    /// Updates the register from a listing. Forgets the deckies that are not in `seen`, unless the
+    /// Returns all known deckies.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&DeckyId, &KnownDecky)> {
+        self.content.deckies.iter()
+    }
+
+    /// Updates the register from a listing that began at `listed_at`. Does nothing if a listing
+    /// that began later was observed before. Forgets the deckies that are not in `seen`, unless the
     /// listing is incomplete.
-    pub(super) fn observe(&mut self, seen: BTreeMap<DeckyId, SeenDecky>, is_complete: bool) {
+    pub(super) fn observe(
+        &mut self,
+        seen: BTreeMap<DeckyId, SeenDecky>,
+        listed_at: Instant,
+        is_complete: bool,
+    ) {
+        if self.observed_at.is_some_and(|last| listed_at < last) {
+            return;
+        }
+        self.observed_at = Some(listed_at);
         let deckies = &mut self.content.deckies;
         if is_complete {
             let count = deckies.len();
             deckies.retain(|decky, _| seen.contains_key(decky));
             self.is_durable &= deckies.len() == count;
         }
-        for (id, SeenDecky { name, containers }) in seen {
-            let is_same = deckies.get(&id).is_some_and(|known| {
-                known.name == name && known.containers.is_superset(&containers)
+        for (id, seen) in seen {
+            let known = deckies.get_mut(&id).filter(|known| {
+                known.name == seen.name && known.containers.is_superset(&seen.containers)
             });
-            if !is_same {
+            if let Some(known) = known {
+                self.is_durable &= known.protected || !seen.protected;
+                known.protected |= seen.protected;
+            } else {
                 self.is_durable = false;
-                let deployment = identify_deployment(&containers);
                 let known = KnownDecky {
-                    name,
-                    deployment,
-                    containers,
+                    name: seen.name,
+                    deployment: identify_deployment(&seen.containers),
+                    containers: seen.containers,
+                    protected: seen.protected,
                 };
                 deckies.insert(id, known);
             }
@@ -196,6 +222,7 @@ fn identify_deployment(containers: &BTreeSet<String>) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     use super::{Register, SeenDecky};
 
@@ -203,9 +230,10 @@ mod tests {
         let seen = SeenDecky {
             name: "trap".to_owned(),
             containers: containers.iter().map(ToString::to_string).collect(),
+            protected: false,
         };
         let decky = "trap".parse().expect("a decky");
-        register.observe(BTreeMap::from([(decky, seen)]), true);
+        register.observe(BTreeMap::from([(decky, seen)]), Instant::now(), true);
     }
 
     fn deployment(register: &Register) -> String {
@@ -252,9 +280,13 @@ mod tests {
         assert_eq!(deployment(&register), first);
         assert_eq!(register.find_by_container("a"), Some("trap"));
         let decky = "trap".parse().expect("a decky");
-        register.observe(BTreeMap::new(), false);
+        register.observe(BTreeMap::new(), Instant::now(), false);
         assert!(register.get(&decky).is_some(), "the listing was incomplete");
-        register.observe(BTreeMap::new(), true);
+        let old = Instant::now();
+        observe(&mut register, &["b"]);
+        register.observe(BTreeMap::new(), old, true);
+        assert!(register.get(&decky).is_some(), "the listing was older");
+        register.observe(BTreeMap::new(), Instant::now(), true);
         assert!(register.get(&decky).is_none() && register.pending_write().is_some());
 
         let other = Register::open(directory.path(), "prefix");

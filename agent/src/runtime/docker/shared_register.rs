@@ -38,7 +38,9 @@ impl SharedRegister {
     ) -> Result<(Deckies, Vec<ReportedShard>), ReadError> {
         let mut register = self.0.lock().await;
         let deckies = group_by_decky(preset, listed, &register);
-        register.observe(deckies.to_seen(), listed.unreadable.is_empty());
+        // A partial listing may have missed an event, so only a full one makes the register forget.
+        let is_complete = listed.is_full && listed.unreadable.is_empty();
+        register.observe(deckies.to_seen(), listed.started, is_complete);
         if let Some(write) = register.pending_write() {
             let written = tokio::task::spawn_blocking(move || write.write()).await;
             let written = written.unwrap_or_else(|panic| Err(panic.to_string()));

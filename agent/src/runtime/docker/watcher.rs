@@ -21,7 +21,7 @@ const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
 /// The interval without an event after which the Engine is pinged, to detect an Engine that hangs.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval at which everything is listed again, to make up for lost events.
-const RESCAN_INTERVAL: Duration = Duration::from_mins(5);
+const RESCAN_INTERVAL: Duration = Duration::from_mins(1);
 /// The delay after which changed containers are listed again. The Engine may report an event
 /// shortly before its listing shows the change.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ struct Recheck {
 impl Recheck {
     fn add(&mut self, id: &str) {
         self.containers.insert(id.to_owned());
-        self.due = Some(Instant::now() + RECHECK_DELAY);
+        self.due.get_or_insert(Instant::now() + RECHECK_DELAY);
     }
 
     fn due_in(&self) -> Option<Duration> {

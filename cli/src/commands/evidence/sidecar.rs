@@ -1,5 +1,5 @@
-//! The description that the agent writes next to each archive. Only the fields that are listed are
-//! read. The whole format is in the agent's `evidence::manifest`.
+//! The description that the agent writes next to each archive. Only the fields listed here are
+//! read. The agent's module `evidence::manifest` defines the whole format.
 
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use serde::Deserialize;

@@ -16,7 +16,7 @@ const MAX_PATHS: usize = 20_000;
 /// The number of changed paths in a top-level directory from which the directory is fetched as a
 /// whole. The Engine needs about as much time for one path as for 50 MiB of files.
 const MIN_GROUP: usize = 8;
-/// The maximum length of these paths together.
+/// The maximum total length, in bytes, of the changed paths that are considered.
 const MAX_PATH_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -148,7 +148,7 @@ impl ChangedPaths {
 /// Copies the Engine's list as JSON lines, and collects the paths.
 ///
 /// # Errors
-/// If the source or the target fails. The text is that of the source.
+/// If the source or the target fails, or if the list is malformed.
 pub(super) fn copy_changes(
     source: impl BufRead,
     target: &mut impl Write,

@@ -11,8 +11,8 @@ use super::super::container::Container;
 use crate::evidence::error::EvidenceError;
 use crate::evidence::manifest::{Address, ContainerEvidence};
 
-/// The maximum length of the directory of a container in an archive. The name of a file in a tar
-/// has at most 100 bytes.
+/// The maximum length of the name of a container's directory in an archive. The whole name of a
+/// file in a tar has at most 100 bytes.
 const MAX_DIRECTORY_BYTES: usize = 64;
 /// The time that the Engine reports for an event that has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -31,7 +31,8 @@ pub(super) struct Described {
 /// Reads the properties of a listed container from the Engine.
 ///
 /// # Errors
-/// If the Engine does not respond. If the container no longer exists, the listing is used.
+/// If the Engine does not respond, or responds with an error. A container that no longer exists is
+/// not an error: it is described from the listing.
 pub(super) async fn describe(
     docker: &Docker,
     container: &Container,
@@ -68,7 +69,8 @@ fn from_listed(container: &Container) -> ContainerEvidence {
     ContainerEvidence {
         id: container.id.clone(),
         name: container.name.clone(),
-        image_id: Some(container.image.clone()).filter(|id| !id.is_empty()),
+        image: Some(container.image.clone()).filter(|reference| !reference.is_empty()),
+        image_id: Some(container.image_id.clone()).filter(|id| !id.is_empty()),
         addresses: addresses
             .map(|(network, address)| Address { network, address })
             .collect(),

@@ -35,7 +35,8 @@ pub(super) struct SavedFiles {
     pub(super) left_out: usize,
     /// One of these paths.
     pub(super) example: Option<String>,
-    /// One of the paths that the Engine did not find. It reports names that are not UTF-8 wrongly.
+    /// One of the paths that the Engine did not find. The Engine lists a name that is not UTF-8 in
+    /// a changed form, which it then does not find.
     pub(super) not_found: Option<String>,
     /// The first file that could not be read, and why.
     pub(super) failure: Option<String>,
@@ -107,8 +108,9 @@ impl FilesFetch<'_> {
         })
     }
 
-    /// Adds the files of one request. If the Engine's tar of a directory is not read to its end,
-    /// adds the rest of the changed files one by one: a sparse file must not hide the others.
+    /// Adds the files of one request. If reading the Engine's tar of a directory was stopped at a
+    /// file that is too large, adds the remaining changed files one by one: a sparse file must not
+    /// hide the others.
     async fn add(
         &self,
         progress: Progress,
@@ -133,7 +135,8 @@ impl FilesFetch<'_> {
         Ok(progress)
     }
 
-    /// Adds one path, and returns the paths of the entries for which there is nothing more to do.
+    /// Adds the files of one request. Also returns the paths of the entries that were copied, and
+    /// of those that do not fit.
     async fn add_path(
         &self,
         mut progress: Progress,

@@ -15,7 +15,8 @@ pub(super) enum CopyFailure {
     Target,
 }
 
-/// Copies a log with times. A terminal has one stream without frames, which is copied as it is.
+/// Copies a log whose entries begin with their times. The log of a terminal is a single stream
+/// without frames, which is copied unchanged.
 pub(super) fn copy_log(
     mut source: impl BufRead,
     is_terminal: bool,

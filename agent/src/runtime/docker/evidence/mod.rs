@@ -5,7 +5,8 @@
 //! - `log_format` and `changes` convert logs and lists of changes.
 //! - `describe` reads the properties of a container for the manifest.
 //! - `files` fetches the changed files.
-//! - `save` is here: the order of the steps, and what counts as incomplete.
+//!
+//! The function `save` determines the order of the steps, and what counts as incomplete.
 
 mod changes;
 mod describe;
@@ -39,7 +40,7 @@ use crate::evidence::store::EvidenceStore;
 
 /// The size of the buffer between a converter and an archive.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// The text in the Engine's error for a log that is kept nowhere, or elsewhere.
+/// A part of the Engine's error for a log driver whose logs the Engine cannot read.
 const NO_LOG: &str = "does not support reading";
 
 /// The evidence to save: that of one decky in one operation.
@@ -57,26 +58,26 @@ pub(super) struct EvidenceJob<'a> {
 struct Collection<'a> {
     job: &'a EvidenceJob<'a>,
     timeouts: Timeouts,
-    /// The address of a container's resources, without the id of the container.
+    /// The start of the path of each request, up to the id of the container.
     prefix: String,
     described: Vec<Described>,
     changed: Vec<ChangedPaths>,
     /// The number of files of the archive that have not been started.
     files_left: u64,
     truncated: bool,
-    /// The first thing that is missing, except because of the maximum size.
+    /// Describes the first thing that could not be read. What a limit has cut does not count.
     failure: Option<String>,
 }
 
 /// Saves the evidence, and returns when it is durable. A container that no longer exists is noted
 /// in the manifest.
 ///
-/// If an earlier attempt of the operation has saved the same containers completely, no further
+/// If an earlier attempt of the operation has saved all of these containers completely, no further
 /// archive is written. If the returned future is dropped, the unfinished archive is removed.
 ///
 /// # Errors
-/// If no archive could be written. Also, if an archive was written but is incomplete, and the
-/// settings require evidence; an archive that was cut at its maximum size counts as complete.
+/// If no archive could be written, or if the archive is incomplete and the settings require
+/// evidence. An archive that was cut at its maximum size counts as complete.
 pub(super) async fn save(job: EvidenceJob<'_>) -> Result<Evidence, EvidenceError> {
     save_with_timeouts(job, Timeouts::default()).await
 }
@@ -313,8 +314,8 @@ impl Collection<'_> {
     }
 }
 
-/// Calls `copy` with a buffer for the file. Returns the failure of the source, if any. A copy that
-/// ends because the file has reached its limit succeeds.
+/// Calls `copy` with a buffered writer for the file. Returns the failure of the source, if any. A
+/// copy that ends because the file has reached its limit counts as a success.
 ///
 /// # Errors
 /// If the disk fails.

@@ -1,5 +1,6 @@
 //! Responses of the Engine that are read as streams, because they can be larger than the memory.
-//! bollard collects some of them in memory: a list of changes, or a line of a log without an end.
+//! The API client, bollard, collects some of them in memory: a list of changes, or an endless line
+//! of a log.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The timeout for the next chunk of a response.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum length of an error response that is read.
+/// The length from which no more of an error response is read.
 const MAX_ERROR_BYTES: usize = 4096;
 
 /// The reason why a response could not be read.

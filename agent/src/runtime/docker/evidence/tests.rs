@@ -233,6 +233,7 @@ async fn logs_and_changes_of_all_containers_are_saved() {
     assert_eq!(a.image.as_deref(), Some("lure:1"));
     assert_eq!(a.addresses[0].address, "10.0.0.2");
     assert!(gone.gone && gone.files.is_empty());
+    assert_eq!(gone.image_id.as_deref(), Some("sha256:4c"));
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use crate::evidence::store::EvidenceStore;
 
 /// The duration for which a removal that the Engine rejects is retried. The Engine may be busy.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The duration for which the removal of a network is retried while the Engine reports endpoints of
-/// containers that are gone. A busy Engine releases endpoints late.
+/// The duration for which the removal of a network is retried. A busy Engine releases the endpoints
+/// of removed containers late.
 pub(super) const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What all teardowns of a host share.
 #[derive(Clone, Copy)]
 pub(in super::super) struct TeardownContext<'a> {

@@ -15,7 +15,7 @@ use super::super::deckies::{Decky, Member};
 use super::super::engine::EngineError;
 use super::super::engine_retry::{RETRY_DELAY, RetryingEngine};
 use super::super::evidence::{self, EvidenceJob};
-use super::context::{BUSY_TIMEOUT, ENDPOINT_TIMEOUT, TeardownContext};
+use super::context::{BUSY_TIMEOUT, TeardownContext};
 use super::decky_progress::DeckyProgress;
 use super::networks;
 use super::outcome::DeckyOutcome;
@@ -28,6 +28,9 @@ const RESULT_TIME_MS: i64 = 5_000;
 /// The minimum time for the Engine to kill a container after its grace period, even if the
 /// operation's deadline has passed.
 const MIN_CALL_TIME: Duration = Duration::from_secs(5);
+/// The minimum time for saving the evidence of a decky, even if the operation's deadline has
+/// passed.
+const MIN_EVIDENCE_TIME: Duration = Duration::from_secs(30);
 
 /// Removes deckies, one per call of `run`.
 pub(super) struct DeckyPipeline<'a> {
@@ -48,8 +51,9 @@ impl DeckyPipeline<'_> {
             Ok(evidence) => evidence,
             Err(error) => {
                 self.progress.finish(id);
+                let stop_errors = stopped.into_iter().filter_map(Result::err);
                 return DeckyOutcome {
-                    errors: vec![error],
+                    errors: std::iter::once(error).chain(stop_errors).collect(),
                     evidence: None,
                 };
             }
@@ -64,10 +68,8 @@ impl DeckyPipeline<'_> {
             .map(|member| member.container.name.as_str())
             .collect();
         for network in &decky.networks {
-            let end = Instant::now() + ENDPOINT_TIMEOUT;
-            let permit = self.context.removals.acquire().await;
-            let removed = networks::remove(self.engine, network, &own_containers, end).await;
-            drop(permit);
+            let removals = self.context.removals;
+            let removed = networks::remove(self.engine, removals, network, &own_containers).await;
             errors.extend(removed.err());
         }
         self.progress.finish(id);
@@ -101,7 +103,17 @@ impl DeckyPipeline<'_> {
                     decky: id,
                     containers: &containers,
                 };
-                evidence::save(job).await.map_err(|error| error.to_string())
+                let limit = self
+                    .time_left()
+                    .saturating_sub(BUSY_TIMEOUT)
+                    .max(MIN_EVIDENCE_TIME);
+                match timeout(limit, evidence::save(job)).await {
+                    Ok(saved) => saved.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!(
+                        "not done within {} s, and the operation's deadline is near",
+                        limit.as_secs()
+                    )),
+                }
             }
             Err(error) => Err(error.to_string()),
         };
@@ -112,7 +124,7 @@ impl DeckyPipeline<'_> {
                 Ok(Some(evidence))
             }
             Err(error) if store.settings().required => Err(format!(
-                "cannot save the evidence: {error}; the containers are stopped, and are removed when the evidence is saved"
+                "cannot save the evidence: {error}; the decky is removed by a later teardown that can save it"
             )),
             Err(error) => {
                 tracing::warn!(operation_id = %self.operation, decky_id = %id, "cannot save the evidence: {error}");
@@ -137,12 +149,14 @@ impl DeckyPipeline<'_> {
                 for dependent in &dependents[index] {
                     stopped[*dependent].cancelled().await;
                 }
-                let outcome = match grace {
-                    Ok(grace) => self.stop(&members[index].container, *grace).await,
-                    Err(error) => Err(error.clone()),
+                // A container whose settings could not be read or changed is stopped all the same.
+                let (grace, error) = match grace {
+                    Ok(grace) => (*grace, None),
+                    Err(error) => (self.context.settings.grace, Some(error.clone())),
                 };
+                let outcome = self.stop(&members[index].container, grace).await;
                 stopped[index].cancel();
-                outcome
+                outcome.and(error.map_or(Ok(()), Err))
             }
         });
         join_all(stops).await
@@ -223,7 +237,7 @@ impl DeckyPipeline<'_> {
                 // The Engine is still removing the container, which may take longer than the
                 // timeout of a call. If the container could not be stopped, its removal hangs as
                 // well.
-                is_stopped && timeouts <= 1
+                timeouts <= u32::from(is_stopped)
             } else {
                 !error.is_unreachable() && Instant::now() < busy_until
             };

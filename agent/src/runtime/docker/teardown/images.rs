@@ -47,7 +47,8 @@ async fn remove_image(
         .call(|engine| async move { engine.list_containers_by_image(id).await })
         .await?;
     let mut containers = listed.containers.iter();
-    if let Some(user) = containers.find(|container| container.image() == reference) {
+    let is_user = |image: &str| is_same_tag(image, reference) || is_same_tag(reference, image);
+    if let Some(user) = containers.find(|container| is_user(container.image())) {
         return Ok(Some(format!("the container {} uses it", user.name())));
     }
     let used = tags.iter().find(|tag| is_same_tag(tag, reference));

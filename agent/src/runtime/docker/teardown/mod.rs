@@ -17,7 +17,7 @@ mod report;
 mod stop_order;
 mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -42,13 +42,12 @@ const MAX_OUTAGE: Duration = Duration::from_mins(1);
 /// costs the Engine nothing, but each stop needs a connection.
 const MAX_STOPS: usize = 512;
 
-/// Removes one decky, or all deckies of the host. Returns the report, and the ids of the containers
-/// that the teardown may have changed.
+/// Removes one decky, or all deckies of the host.
 pub(super) async fn run(
     context: TeardownContext<'_>,
     teardown: Teardown,
     progress: ProgressSink,
-) -> (TeardownReport, BTreeSet<String>) {
+) -> TeardownReport {
     let engine = RetryingEngine::new(context.settings.socket.clone(), MAX_OUTAGE);
     run_on(&engine, context, teardown, progress).await
 }
@@ -58,23 +57,16 @@ async fn run_on(
     context: TeardownContext<'_>,
     teardown: Teardown,
     progress: ProgressSink,
-) -> (TeardownReport, BTreeSet<String>) {
+) -> TeardownReport {
     let job = TeardownJob {
         engine,
         context,
         teardown,
     };
     match job.list().await {
-        Ok(before) => {
-            let members = before.by_id.values().flat_map(|decky| &decky.members);
-            let ids = members.map(|member| member.container.id.clone()).collect();
-            (job.remove(before, progress).await, ids)
-        }
+        Ok(before) => job.remove(before, progress).await,
         // The containers could not even be listed once.
-        Err(error) => {
-            let targets = job.teardown.decky_id.iter();
-            (report::build_unverified(targets, &error), BTreeSet::new())
-        }
+        Err(error) => report::build_unverified(job.teardown.decky_id.iter(), &error),
     }
 }
 
@@ -116,7 +108,9 @@ impl TeardownJob<'_> {
             (id.clone(), outcome)
         });
         let outcomes: BTreeMap<_, _> = join_all(removed).await.into_iter().collect();
-        let shared_errors = self.remove_shared_objects(&targets).await;
+        let is_complete =
+            refused.is_empty() && outcomes.values().all(|outcome| outcome.errors.is_empty());
+        let shared_errors = self.remove_shared_objects(&targets, is_complete).await;
         progress.report_verifying();
         match self.list().await {
             Ok(now) => {
@@ -158,7 +152,7 @@ impl TeardownJob<'_> {
         };
         if !self.teardown.override_protection {
             for (id, decky) in &targets {
-                if decky.is_protected() {
+                if decky.protected {
                     let error = "protected by the label scuttle.protected=true; request the teardown with --override-protection";
                     refused.insert(id.clone(), error.to_owned());
                 }
@@ -168,13 +162,16 @@ impl TeardownJob<'_> {
         (targets, refused)
     }
 
-    /// Removes what deckies may share: networks of a `decnet` host, volumes and images. Returns the
-    /// errors.
-    async fn remove_shared_objects(&self, targets: &Targets) -> Vec<Leftover> {
+    /// Removes what deckies may share: networks of a `decnet` host, volumes and images. The
+    /// networks are kept if a decky may still need them. Returns the errors.
+    async fn remove_shared_objects(&self, targets: &Targets, is_complete: bool) -> Vec<Leftover> {
         let settings = self.context.settings;
         let mut errors = Vec::new();
-        if let (Preset::Decnet { project }, None) = (&settings.preset, &self.teardown.decky_id) {
-            errors.extend(networks::remove_fleet_networks(self.engine, project).await);
+        if let (Preset::Decnet { project }, None, true) =
+            (&settings.preset, &self.teardown.decky_id, is_complete)
+        {
+            let (engine, context) = (self.engine, self.context);
+            errors.extend(networks::remove_fleet(engine, context, project, targets).await);
         }
         if settings.remove_volumes {
             errors.extend(volumes::remove(self.engine, self.context, targets).await);

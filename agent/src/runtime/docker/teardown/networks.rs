@@ -1,6 +1,7 @@
 //! The removal of networks during a teardown. A network is removed when it has no endpoints. A
 //! network that other containers use is kept, and the error names the network and these containers.
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::super::container::PROJECT_LABEL;
@@ -8,22 +9,26 @@ use super::super::deckies::DECNET_NETWORK;
 use super::super::engine::EngineError;
 use super::super::engine_retry::{RETRY_DELAY, RetryingEngine};
 use super::super::listing::{ListedNetwork, to_listed_network};
-use super::context::ENDPOINT_TIMEOUT;
-use super::outcome::Leftover;
+use super::context::{ENDPOINT_TIMEOUT, TeardownContext};
+use super::outcome::{Leftover, Targets};
 
-/// Removes a network. While it has active endpoints of the teardown's containers, or of none that
-/// the Engine lists, the removal is retried until `end`. Returns the error if the network is left.
+/// Removes a network. The removal is retried until `end`, unless the Engine is unreachable, or the
+/// network is used by other containers only. Returns the error if the network is left.
 pub(super) async fn remove(
     engine: &RetryingEngine,
+    removals: &Semaphore,
     network: &ListedNetwork,
     own_containers: &[&str],
-    end: Instant,
 ) -> Result<(), String> {
     let ListedNetwork { id, name, .. } = network;
+    let mut end = None;
     loop {
+        let permit = removals.acquire().await;
+        let end = *end.get_or_insert_with(|| Instant::now() + ENDPOINT_TIMEOUT);
         let removed = engine
             .call(|engine| async move { engine.remove_network(id).await })
             .await;
+        drop(permit);
         let error = match removed {
             Ok(()) => return Ok(()),
             Err(error) if error.is_not_found() => return Ok(()),
@@ -50,17 +55,32 @@ pub(super) async fn remove(
     }
 }
 
-/// Removes the networks that the deckies of a `decnet` host share. Returns the errors.
-pub(super) async fn remove_fleet_networks(engine: &RetryingEngine, project: &str) -> Vec<Leftover> {
+/// Removes the networks that the deckies of a `decnet` host share. A network that is left is noted.
+/// Returns the errors.
+pub(super) async fn remove_fleet(
+    engine: &RetryingEngine,
+    context: TeardownContext<'_>,
+    project: &str,
+    targets: &Targets,
+) -> Vec<Leftover> {
     let networks = match list_fleet_networks(engine, project).await {
         Ok(networks) => networks,
         Err(error) => return vec![Leftover(error.to_string())],
     };
-    let end = Instant::now() + ENDPOINT_TIMEOUT;
+    let members = targets.values().flat_map(|decky| &decky.members);
+    let own_containers: Vec<_> = members
+        .map(|member| member.container.name.as_str())
+        .collect();
     let mut errors = Vec::new();
     for network in networks {
-        let removed = remove(engine, &network, &[], end).await;
-        errors.extend(removed.err().map(Leftover));
+        let object = format!("network {}", network.name);
+        match remove(engine, context.removals, &network, &own_containers).await {
+            Ok(()) => context.notes.clear(&object),
+            Err(error) => {
+                context.notes.set(&object, &error);
+                errors.push(Leftover(error));
+            }
+        }
     }
     errors
 }

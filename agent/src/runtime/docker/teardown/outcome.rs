@@ -10,7 +10,7 @@ use super::super::deckies::Decky;
 /// The targets of a teardown, with the containers and networks that they had at its start.
 pub(super) type Targets = BTreeMap<DeckyId, Decky>;
 
-/// The error of an object that should have been removed and belongs to no single decky.
+/// The error for an object that should have been removed and that belongs to no single decky.
 #[derive(Debug)]
 pub(super) struct Leftover(pub(super) String);
 

@@ -31,6 +31,12 @@ pub(super) fn build_verified(targets: &Targets, after: &AfterTeardown) -> Teardo
         let remaining = now.by_id.get(id).unwrap_or(&none_left);
         let errors = outcomes.get(id).map_or(&[][..], |outcome| &outcome.errors);
         let mut error = describe_remaining(before, remaining, errors);
+        // An object that was listed for the decky may since have been listed without it.
+        if error.is_none()
+            && let Some(name) = find_unattributed(before, remaining, now)
+        {
+            error = Some(format!("left: {name}, which no longer belongs to a decky"));
+        }
         // A container that cannot be read may belong to the decky.
         if error.is_none()
             && let Some(container) = now.find_unreadable(after.preset, id)
@@ -129,6 +135,24 @@ fn describe_remaining(before: &Decky, now: &Decky, errors: &[String]) -> Option<
     Some(format!("deployed again during the teardown: {new}"))
 }
 
+/// Returns the name of an object of a decky that is left, but is no longer attributed to the decky.
+fn find_unattributed<'a>(before: &'a Decky, now: &Decky, all: &Deckies) -> Option<&'a str> {
+    if before.members.is_empty() && before.networks.is_empty() {
+        return None;
+    }
+    let is_left = |id: &String| all.object_ids.contains(id);
+    let mut members = before.members.iter().map(|member| &member.container);
+    let mut networks = before.networks.iter();
+    let container = members.find(|container| is_left(&container.id));
+    let network = networks.find(|network| is_left(&network.id));
+    // What is attributed to the decky is described with its error.
+    let is_described = !now.members.is_empty() || !now.networks.is_empty();
+    let name = container
+        .map(|container| container.name.as_str())
+        .or_else(|| network.map(|network| network.name.as_str()));
+    name.filter(|_| !is_described)
+}
+
 /// Returns `container a` or `containers a, b`.
 fn list_names<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let names: Vec<_> = names.collect();
@@ -182,6 +206,7 @@ mod tests {
             name: "trap".to_owned(),
             members: containers.iter().map(member).collect(),
             networks: networks.iter().map(network).collect(),
+            protected: false,
         }
     }
 
@@ -257,6 +282,19 @@ mod tests {
             assert_eq!(actual, expected);
             assert_eq!(report.error, None);
         }
+    }
+
+    #[test]
+    fn a_container_that_is_left_without_a_decky_is_not_gone() {
+        let decky: DeckyId = "trap".parse().expect("a decky");
+        let targets = BTreeMap::from([(decky, build_decky(&["a", "b"], &["n"]))]);
+        let now = Deckies {
+            object_ids: ["b", "other"].map(ToOwned::to_owned).into(),
+            ..Deckies::default()
+        };
+        let report = build(&targets, &now, &BTreeMap::new());
+        let error = report.shards[0].error.as_ref().map(Text::as_str);
+        assert_eq!(error, Some("left: b, which no longer belongs to a decky"));
     }
 
     #[test]
