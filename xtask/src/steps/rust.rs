@@ -56,7 +56,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<Outcome, Failure> {
 
 /// The number of tests of a test binary that run at the same time. The tests mostly wait for
 /// programs that they have started, so this number may exceed the number of cores.
-const THREADS: &str = "6";
+const THREADS: &str = "4";
 
 /// Builds the programs and the tests. The end-to-end tests start programs of other packages, which
 /// `cargo test` does not build. Cargo builds both in one run. If it built the programs alone, it
