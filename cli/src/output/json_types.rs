@@ -215,7 +215,7 @@ pub(crate) struct EvidenceArchive {
     pub(crate) kinds: Vec<String>,
     /// Whether something was left out or cut because the archive had reached its maximum size.
     pub(crate) truncated: bool,
-    /// What is missing in the archive and why, for people.
+    /// Descriptions of what is missing from the archive, and why.
     pub(crate) problems: Vec<String>,
     /// The size of the archive in bytes, according to its description.
     pub(crate) bytes: u64,

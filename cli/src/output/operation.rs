@@ -155,7 +155,7 @@ fn render_deckies(operation: &OperationRecord, width: Option<usize>, colors: Col
     text
 }
 
-/// Renders the evidence that was saved, as a table. Returns an empty string if there is none.
+/// Renders the saved evidence as a table. Returns an empty string if no evidence was saved.
 fn render_evidence(operation: &OperationRecord, width: Option<usize>, colors: Colors) -> String {
     let mut table = Table::new(&[
         Column::new("EVIDENCE"),

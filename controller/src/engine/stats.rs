@@ -63,7 +63,7 @@ impl EngineStats {
         }
     }
 
-    /// Records the core's statistics after a batch was decided.
+    /// Records the core's statistics after a batch has been decided.
     pub(crate) fn record_state_stats(&self, state_stats: Stats) {
         *self
             .state_stats

@@ -1,5 +1,5 @@
 //! Consistent snapshots of a store as of one commit, taken while the store is in use or closed.
-//! Snapshots are the source of backups, exports, and row files for other controllers.
+//! Backups, exports, and the files of rows for other controllers are made from snapshots.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -164,7 +164,8 @@ pub struct Snapshot {
     // Declared before the database, so that it is dropped first.
     transaction: ReadTransaction,
     path: PathBuf,
-    /// The format of the file. The values are read in the current format.
+    /// The format version of the file. Values in an older format are upgraded to the current format
+    /// when they are read.
     format: u32,
     /// The journal's batches that are not in the file.
     tail: Vec<Bytes>,
@@ -183,8 +184,8 @@ impl Snapshot {
     /// Opens a store's file without changing it and verifies the checksum of every page.
     ///
     /// # Errors
-    /// If the file cannot be read, is open in a controller, is damaged or foreign, or has another
-    /// format.
+    /// If the file cannot be read, is open in a controller, is damaged or foreign, or has a
+    /// format that this controller cannot read.
     pub fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|cause| StoreError::io("read", path, cause))?;
         let (database, format) = open_without_writing(file, path)?;

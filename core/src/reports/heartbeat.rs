@@ -60,7 +60,7 @@ impl State {
         let version = heartbeat.agent_version.clone();
         let interval_ms = heartbeat.interval_ms;
         let inventory_error = heartbeat.inventory_error.clone();
-        // The other pages have no notes, which does not mean that there are none.
+        // Only the first page has the notes, so the other pages leave them as they are.
         let notes = if heartbeat.page == 1 {
             std::mem::take(&mut heartbeat.notes)
         } else {

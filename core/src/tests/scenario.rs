@@ -272,7 +272,7 @@ impl Scenario {
     }
 
     /// Sends a heartbeat with a full inventory of running deckies, each with its deployment. An
-    /// empty text stands for a decky whose deployment the agent does not report.
+    /// empty string means that the agent does not report the decky's deployment.
     pub(crate) fn heartbeat_with_deployments(
         &mut self,
         host: &str,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::messages::{agents, errors, hosts, operations, shards, teardown};
 use crate::types::decode::{ReadError, read};
 
-/// The role of a message: who sends it, and to whom. The schema of a message describes what is
+/// The role of a message: its sender and its receiver. The schema of a message describes what is
 /// written or what is accepted, depending on the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -351,7 +351,7 @@ pub struct Heartbeat {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
     /// Notes on what the agent found and could not attribute to a decky, or had to leave on the
-    /// host. At most 32. Absent if there are none, and on every page but the first.
+    /// host. At most 32. Absent if empty, and on every page but the first.
     #[serde(
         default,
         deserialize_with = "deserialize_notes",

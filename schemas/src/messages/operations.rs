@@ -104,7 +104,7 @@ pub struct WaitingFor {
     /// The condition that the operation waits for, as a word for programs:
     ///
     /// - `agent`: the agent is online, and has started the operation;
-    /// - `operation`: the agent has finished another operation of the host;
+    /// - `operation`: the agent has finished an earlier operation that this one must wait for;
     /// - `teardown`: the agent has finished the teardown.
     pub what: Cow<'static, str>,
     /// An explanation for people.

@@ -24,7 +24,7 @@ async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&reply.payload)?)
 }
 
-/// Returns the endpoint with this subject in a discovery reply. Panics if there is none.
+/// Returns the endpoint with this subject in a discovery reply. Panics if no endpoint has it.
 fn find_endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
     let endpoints = about["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
     endpoints

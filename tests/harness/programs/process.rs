@@ -22,8 +22,8 @@ pub struct Process {
     /// The length of the log in bytes when this process started. Earlier processes may have written
     /// to the same log.
     log_start: usize,
-    /// Whether dropping this value prints nothing. If false, dropping the value prints the last
-    /// lines of the log, which the test runner shows when the test fails.
+    /// Whether to print nothing on drop. By default, dropping this value prints the last lines of
+    /// the log, which the test runner shows when the test fails.
     pub quiet: bool,
 }
 

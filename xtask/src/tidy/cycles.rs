@@ -12,8 +12,8 @@ use crate::tidy::finding::{Finding, Rule};
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, usize>>;
 
 /// Collects the imports between files. An import through a re-export counts as an import of the
-/// file that defines the item. Two kinds of imports are left out: imports for tests in files of
-/// production code, and a module's re-exports from the modules inside it.
+/// file that defines the item. Skips test-only imports in production files, and imports by which a
+/// module re-exports items from its own submodules.
 pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     let exports = references::exports(found);
     let mut imports = Imports::new();

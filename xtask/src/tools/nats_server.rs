@@ -10,7 +10,7 @@ use crate::run::Failure;
 use crate::tools::pip::Package;
 use crate::workspace::Workspace;
 
-/// The oldest version that supports nats.conf.
+/// The oldest version that supports the settings in the project's `nats.conf`.
 const OLDEST: Version = Version(2, 10, 0);
 /// The version in [`REQUIREMENTS`].
 const PINNED: Version = Version(2, 15, 1);

@@ -50,7 +50,7 @@ impl Partitioning {
     }
 }
 
-/// The NATS servers of each partition. There are none if each controller has a local store.
+/// The NATS servers of each partition. Empty if each controller has a local store.
 pub(crate) struct ServersByPartition {
     pub(crate) controllers_per_partition: usize,
     pub(crate) servers: Vec<NatsServers>,

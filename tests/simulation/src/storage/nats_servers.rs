@@ -239,8 +239,8 @@ impl SharedJournal for JournalClient {
         Ok(())
     }
 
-    /// Returns the next message that has not been trimmed. Returns `None` if there is none yet or
-    /// the servers do not reply. A later call can then read the message.
+    /// Returns the next message that has not been trimmed. Returns `None` if that message does not
+    /// exist yet or the servers do not reply. A later call can then read the message.
     fn next(&mut self, _: Duration) -> Result<Option<Message>, JournalError> {
         let Ok(state) = self.lock_for_request("read") else {
             return Ok(None);

@@ -125,7 +125,7 @@ function Row({ host, shards, index, position }: RowProps) {
 
 const hasNotes = (host: HostRecord) => (host.notes ?? []).length > 0;
 
-/** The notes of the host's agent as one text, or undefined if there are none. */
+/** The notes of the host's agent as one text, or undefined if it has no notes. */
 export const formatNotes = (host: HostRecord) => (hasNotes(host) ? host.notes!.join('; ') : undefined);
 
 /** `last_heartbeat` is not broadcast, so for an online host it is only as recent as the last listing. */
