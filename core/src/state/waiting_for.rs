@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, WaitingFor};
+use scuttle_schemas::{OperationId, Timestamp};
 
 use crate::record::rows::OperationRow;
 use crate::state::State;
@@ -23,7 +23,9 @@ impl State {
     pub(crate) fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
         let host = self.hosts.get(&row.host)?;
         match row.state {
-            OperationState::Queued => Some(describe_queued(host, row)),
+            OperationState::Queued => {
+                Some(describe_queued(host, row, self.find_earlier(host, row)))
+            }
             OperationState::Running => Some(describe_running(host, row)),
             OperationState::Succeeded
             | OperationState::Failed
@@ -31,9 +33,22 @@ impl State {
             | OperationState::Cancelled => None,
         }
     }
+
+    /// Returns the running operation that a queued operation of the same host must wait for: one of
+    /// the same decky, or any if one of the two is for the whole host.
+    fn find_earlier(&self, host: &Host, row: &OperationRow) -> Option<OperationId> {
+        let must_wait_for = |id: &OperationId| {
+            let other = self.operations.get(id);
+            other.is_some_and(|other| match (&other.decky, &row.decky) {
+                (Some(other), Some(decky)) => other == decky,
+                (None, _) | (_, None) => true,
+            })
+        };
+        host.running_operations.iter().copied().find(must_wait_for)
+    }
 }
 
-fn describe_queued(host: &Host, row: &OperationRow) -> WaitingFor {
+fn describe_queued(host: &Host, row: &OperationRow, earlier: Option<OperationId>) -> WaitingFor {
     let next_attempt_at = Some(row.next_attempt_at);
     if let Some((detail, since)) = describe_silence(host) {
         return WaitingFor {
@@ -43,10 +58,10 @@ fn describe_queued(host: &Host, row: &OperationRow) -> WaitingFor {
             next_attempt_at,
         };
     }
-    match host.running_operations.first() {
-        Some(other) => WaitingFor {
+    match earlier {
+        Some(earlier) => WaitingFor {
             what: OPERATION.into(),
-            detail: format!("operation {other} runs on this host, and an agent runs one at a time")
+            detail: format!("operation {earlier} runs on this host, and this one runs after it")
                 .into(),
             since: row.accepted_at,
             next_attempt_at,
