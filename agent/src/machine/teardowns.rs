@@ -7,6 +7,7 @@ use scuttle_schemas::agents::{
 };
 use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{OperationId, Text};
+use serde::Serialize;
 
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
@@ -47,13 +48,7 @@ impl Machine {
         });
         self.commands.start(RunningTeardown {
             started,
-            latest: Progress {
-                operation_id,
-                step: ProgressStep::Started,
-                decky_id: None,
-                done: None,
-                total: None,
-            },
+            latest: Progress::started(operation_id),
             published_at: now.monotonic_ms,
         });
         self.publish_started(now, operation_id, step);
@@ -170,7 +165,7 @@ impl Machine {
         let finished = FinishedTeardown {
             not_after: started.not_after,
             traceparent: started.traceparent,
-            result: shorten_errors_to_fit(TeardownResult {
+            result: shorten_to_fit(TeardownResult {
                 kind: TeardownResultType,
                 operation_id,
                 host_uuid: self.config.host.clone(),
@@ -221,12 +216,11 @@ fn summarize_errors(report: &TeardownReport) -> Option<Text> {
     Some(Text::from(text.as_str()))
 }
 
-/// Shortens the errors of the deckies until the result fits into a message. A result that exceeds
-/// the server's maximum payload could never be recorded.
-fn shorten_errors_to_fit(mut result: TeardownResult) -> TeardownResult {
+/// Shortens the errors of the deckies, and then leaves out evidence, until the result fits into a
+/// message. A result that exceeds the server's maximum payload could never be recorded.
+fn shorten_to_fit(mut result: TeardownResult) -> TeardownResult {
     for characters in [128, 32, 8, 0] {
-        let bytes = serde_json::to_vec(&result).map_or(0, |text| text.len());
-        if bytes <= MAX_RESULT_BYTES {
+        if serialized_bytes(&result) <= MAX_RESULT_BYTES {
             break;
         }
         for shard in &mut result.shards {
@@ -237,5 +231,18 @@ fn shorten_errors_to_fit(mut result: TeardownResult) -> TeardownResult {
                 .filter(|error| !error.as_str().is_empty());
         }
     }
+    // The archives stay on the host, where `scuttle evidence list` shows them.
+    let mut bytes = serialized_bytes(&result);
+    for shard in result.shards.iter_mut().rev() {
+        if bytes <= MAX_RESULT_BYTES {
+            break;
+        }
+        let removed = shard.evidence.take();
+        bytes -= removed.map_or(0, |evidence| serialized_bytes(&evidence));
+    }
     result
+}
+
+fn serialized_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |text| text.len())
 }

@@ -170,6 +170,19 @@ pub struct Progress {
     pub total: Option<u32>,
 }
 
+impl Progress {
+    /// Creates the progress of a teardown that has just started.
+    pub(crate) fn started(operation_id: OperationId) -> Self {
+        Self {
+            operation_id,
+            step: ProgressStep::Started,
+            decky_id: None,
+            done: None,
+            total: None,
+        }
+    }
+}
+
 /// A sender that passes the progress of one teardown from the runtime to the agent.
 #[derive(Debug, Clone)]
 pub struct ProgressSink {

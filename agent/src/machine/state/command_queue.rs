@@ -190,7 +190,6 @@ impl CommandQueue {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::agents::ProgressStep;
     use scuttle_schemas::{OperationId, Timestamp};
     use uuid::Uuid;
 
@@ -224,13 +223,7 @@ mod tests {
             operations.push(operation_id.0.as_u128());
             queue.start(RunningTeardown {
                 started,
-                latest: Progress {
-                    operation_id,
-                    step: ProgressStep::Started,
-                    decky_id: None,
-                    done: None,
-                    total: None,
-                },
+                latest: Progress::started(operation_id),
                 published_at: 0,
             });
         }

@@ -1,5 +1,7 @@
 //! Tests of the delivery and retention of results.
 
+use scuttle_schemas::agents::Evidence;
+
 use super::*;
 
 #[test]
@@ -96,5 +98,37 @@ fn a_result_always_fits_into_a_message() {
         (sent.outcome, sent.shards.len()),
         (ResultOutcome::Failed, 4096)
     );
+    assert!(serde_json::to_vec(&sent).expect("written").len() <= 512 * 1024);
+}
+
+#[test]
+fn a_result_with_much_evidence_keeps_the_evidence_that_fits() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    let evidence = Evidence {
+        path: "/evidence/".repeat(20),
+        bytes: u64::MAX,
+        sha256: "0f".repeat(32),
+    };
+    let shards = (0..4096)
+        .map(|number| ShardResult {
+            evidence: Some(evidence.clone()),
+            ..shard_result(&format!("{number:064}"), ReportedOutcome::Removed, None)
+        })
+        .collect();
+    agent.finish_teardown(
+        1,
+        TeardownReport {
+            error: None,
+            shards,
+        },
+    );
+    let sent = agent.run_until(as_result);
+    assert_eq!(
+        (sent.outcome, sent.shards.len()),
+        (ResultOutcome::Succeeded, 4096)
+    );
+    let kept = sent.shards.iter().filter(|shard| shard.evidence.is_some());
+    assert!(kept.count() > 0 && sent.shards[0].evidence == Some(evidence));
     assert!(serde_json::to_vec(&sent).expect("written").len() <= 512 * 1024);
 }
