@@ -57,6 +57,20 @@ impl Fleet {
     }
 }
 
+/// Starts one simulated host, and waits until the controller knows its inventory.
+async fn start_host(words: &[&str]) -> (Server, FakeController, Fleet, HostId) {
+    let server = Server::start();
+    let mut controller = FakeController::start(&server).await;
+    let fleet = Fleet::start(&server, &[&["--hosts", "1"], words].concat()).await;
+    let host = fleet.agents[0].id.clone();
+    controller
+        .wait_until("the host is registered", |received| {
+            received.inventories.contains_key(&host)
+        })
+        .await;
+    (server, controller, fleet, host)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_crashes_duplicates_and_lost_replies_every_command_is_executed_once_and_reported() {
     let server = Server::start();
@@ -153,23 +167,8 @@ async fn with_crashes_duplicates_and_lost_replies_every_command_is_executed_once
 
 #[tokio::test(flavor = "multi_thread")]
 async fn teardowns_of_different_deckies_overlap_and_a_teardown_of_the_host_runs_alone() {
-    let server = Server::start();
-    let mut controller = FakeController::start(&server).await;
-    let words = [
-        "--hosts",
-        "1",
-        "--deckies-per-host",
-        "4",
-        "--teardown-ms",
-        "1000",
-    ];
-    let fleet = Fleet::start(&server, &words).await;
-    let host = fleet.agents[0].id.clone();
-    controller
-        .wait_until("the host is registered", |received| {
-            received.inventories.contains_key(&host)
-        })
-        .await;
+    let words = ["--deckies-per-host", "4", "--teardown-ms", "1000"];
+    let (_server, mut controller, fleet, host) = start_host(&words).await;
     let mut deckies = Vec::new();
     for decky in ["decky-01", "decky-02", "decky-03"] {
         deckies.push(controller.tear_down_decky(&host, decky).await);
@@ -325,11 +324,7 @@ async fn a_killed_simulator_continues_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_deckies_are_deployed_again_and_reported() {
-    let server = Server::start();
-    let mut controller = FakeController::start(&server).await;
     let words = [
-        "--hosts",
-        "1",
         "--deckies-per-host",
         "3",
         "--teardown-ms",
@@ -337,13 +332,7 @@ async fn removed_deckies_are_deployed_again_and_reported() {
         "--redeploy-ms",
         "200..600",
     ];
-    let fleet = Fleet::start(&server, &words).await;
-    let host = fleet.agents[0].id.clone();
-    controller
-        .wait_until("the host is registered", |received| {
-            received.inventories.contains_key(&host)
-        })
-        .await;
+    let (_server, mut controller, fleet, host) = start_host(&words).await;
     for deployed in [3, 6] {
         let operation = controller.tear_down(&host).await;
         controller

@@ -27,13 +27,6 @@ async fn start_half_labelled() -> anyhow::Result<Daemon> {
     Ok(daemon)
 }
 
-async fn check_all_removed(stage: &DockerHost) -> TestResult {
-    stage.wait_for_states("").await?;
-    assert_eq!(stage.daemon.containers().await?, "");
-    assert_eq!(stage.daemon.networks().await?, "");
-    Ok(())
-}
-
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_project_stays_a_decky_without_its_labelled_container() -> TestResult {
@@ -43,7 +36,7 @@ async fn a_project_stays_a_decky_without_its_labelled_container() -> TestResult 
     stage.wait_for_heartbeat().await?;
     stage.wait_for_heartbeat().await?;
     stage.tear_down("trap").await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// The agent remembers its deckies across a restart. The teardown of the whole host removes the
@@ -58,7 +51,7 @@ async fn a_restarted_agent_remembers_a_project_without_its_label() -> TestResult
     stage.restart_agent().await?;
     stage.wait_for_heartbeat().await?;
     stage.tear_down(None).await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// The labelled container is gone when the teardown starts, and the agent is killed while the other
@@ -83,7 +76,7 @@ async fn a_teardown_without_the_labelled_container_continues_after_a_kill() -> T
     proxy.remove_faults();
     stage.restart_agent().await?;
     stage.wait_for_success(id).await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// Only the network of the project has the label.
@@ -98,7 +91,7 @@ async fn the_label_of_a_network_makes_its_project_a_decky() -> TestResult {
     let stage = DockerHost::start(daemon, &[]).await?;
     stage.wait_for_states("trap running").await?;
     stage.tear_down("trap").await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// A network is all that is left of the decky. It is listed, and can be torn down.
@@ -112,7 +105,7 @@ async fn a_labelled_network_without_containers_is_a_decky() -> TestResult {
     let stage = DockerHost::start(daemon, &[]).await?;
     stage.wait_for_states("trap failed").await?;
     stage.tear_down("trap").await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// The agent's data and the label are lost. A project with the name of the decky still exists, but
@@ -158,7 +151,7 @@ async fn projects_with_invalid_names_are_listed_and_torn_down() -> TestResult {
     let left = stage.daemon.containers().await?;
     assert_eq!(left.split(' ').count(), 2, "{left}");
     stage.tear_down(None).await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// The decky's containers are all base containers: they have no services.
@@ -193,5 +186,5 @@ async fn a_label_names_the_decky_of_a_decnet_container() -> TestResult {
     let stage = DockerHost::start(daemon, &["--preset", "decnet"]).await?;
     stage.wait_for_states("relay-7 running").await?;
     stage.tear_down("relay-7").await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }

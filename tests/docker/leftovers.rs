@@ -138,10 +138,7 @@ async fn a_network_that_cannot_be_removed_stays_on_record() -> TestResult {
 
     proxy.remove_faults();
     stage.tear_down("trap").await?;
-    stage.wait_for_states("").await?;
-    assert_eq!(stage.daemon.containers().await?, "");
-    assert_eq!(stage.daemon.networks().await?, "");
-    Ok(())
+    stage.check_all_removed().await
 }
 
 /// The agent is killed after the Engine has refused to remove the network. The started teardown
@@ -159,10 +156,7 @@ async fn a_teardown_of_a_held_network_continues_after_a_kill() -> TestResult {
     proxy.remove_faults();
     stage.restart_agent().await?;
     stage.wait_for_success(id).await?;
-    stage.wait_for_states("").await?;
-    assert_eq!(stage.daemon.containers().await?, "");
-    assert_eq!(stage.daemon.networks().await?, "");
-    Ok(())
+    stage.check_all_removed().await
 }
 
 /// A Swarm service uses the network. The Engine lists no endpoint of the service.
@@ -201,11 +195,8 @@ async fn a_network_of_a_swarm_service_stays_on_record() -> TestResult {
     Ok(())
 }
 
-/// Another client removes the container of the decky, which takes long. The Engine answers the
-/// agent's own removal with "already in progress".
-#[tokio::test]
-#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_removal_in_progress_is_waited_for() -> TestResult {
+/// Starts a decky with one container. The response to the removal of the container is held back.
+async fn start_with_held_removal() -> anyhow::Result<(EngineProxy, DockerHost, Object)> {
     let daemon = Daemon::start().await?;
     daemon
         .run("trap", "slow", &MANAGED, &STOPS_ON_SIGTERM)
@@ -217,6 +208,15 @@ async fn a_removal_in_progress_is_waited_for() -> TestResult {
 
     let removed = slow.clone();
     proxy.inject(Fault::Held, move |call| call.is("DELETE", &removed));
+    Ok((proxy, stage, slow))
+}
+
+/// Another client removes the container of the decky, which takes long. The Engine answers the
+/// agent's own removal with "already in progress".
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn a_removal_in_progress_is_waited_for() -> TestResult {
+    let (proxy, stage, slow) = start_with_held_removal().await?;
     let host = proxy.host();
     let removal = ["--host", &host, "rm", "--force", "slow"];
     let other_client = stage.daemon.docker(&removal);
@@ -239,17 +239,7 @@ async fn a_removal_in_progress_is_waited_for() -> TestResult {
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_removal_that_takes_longer_than_a_minute_succeeds() -> TestResult {
-    let daemon = Daemon::start().await?;
-    daemon
-        .run("trap", "slow", &MANAGED, &STOPS_ON_SIGTERM)
-        .await?;
-    let slow = daemon.find_object("slow").await?;
-    let proxy = EngineProxy::start(&daemon.socket())?;
-    let stage = DockerHost::start_through(&proxy, daemon, &[]).await?;
-    stage.wait_for_states("trap running").await?;
-
-    let removed = slow.clone();
-    proxy.inject(Fault::Held, move |call| call.is("DELETE", &removed));
+    let (proxy, stage, slow) = start_with_held_removal().await?;
     let id = stage.start_teardown("trap").await?;
     proxy.wait_for_call(|call| call.is("DELETE", &slow)).await?;
     reject_further_removals(&proxy, slow);

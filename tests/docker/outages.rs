@@ -11,10 +11,7 @@ const MANAGED_AND_RESTARTED: [&str; 4] = ["--label", "scuttle.managed=true", "--
 /// containers has a restart policy, so dockerd starts it again when dockerd itself starts.
 async fn start_slow_deckies() -> anyhow::Result<DockerHost> {
     let daemon = Daemon::start().await?;
-    let label = "com.docker.compose.project=trap";
-    daemon
-        .docker(&["network", "create", "--label", label, "trap_default"])
-        .await?;
+    daemon.create_network("trap", "trap_default", &[]).await?;
     let flags = [&MANAGED_AND_RESTARTED[..], &["--network", "trap_default"]].concat();
     daemon.run("trap", "one", &flags, &IGNORES_SIGTERM).await?;
     daemon
@@ -35,20 +32,13 @@ async fn check_running(stage: &DockerHost, id: OperationId) -> TestResult {
     Ok(())
 }
 
-async fn check_all_removed(stage: &DockerHost) -> TestResult {
-    stage.wait_for_states("").await?;
-    assert_eq!(stage.daemon.containers().await?, "");
-    assert_eq!(stage.daemon.networks().await?, "");
-    Ok(())
-}
-
 /// Starts dockerd again after an outage. Checks that the teardown was still running, and that it
 /// then succeeds.
 async fn restart_dockerd_and_check(mut stage: DockerHost, id: OperationId) -> TestResult {
     check_running(&stage, id).await?;
     stage.daemon.resume().await?;
     stage.wait_for_success(id).await?;
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// On SIGTERM, dockerd ends its containers before it exits.
@@ -83,7 +73,7 @@ async fn a_teardown_continues_after_the_agent_was_killed() -> TestResult {
     stage.agent = stage.plan.start()?;
     stage.wait_for_success(id).await?;
     assert!(stage.agent.log().contains("resumed=true"));
-    check_all_removed(&stage).await
+    stage.check_all_removed().await
 }
 
 /// On SIGTERM, the agent stops without finishing the teardown. It finishes the teardown after its

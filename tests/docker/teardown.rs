@@ -109,27 +109,12 @@ async fn a_container_that_disappears_during_a_teardown_counts_as_removed() -> Te
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_network_with_a_foreign_container_stays() -> TestResult {
     let daemon = Daemon::start().await?;
-    let label = "com.docker.compose.project=trap";
-    daemon
-        .docker(&["network", "create", "--label", label, "trap_default"])
-        .await?;
+    daemon.create_network("trap", "trap_default", &[]).await?;
     let flags = [&MANAGED[..], &["--network", "trap_default"]].concat();
     daemon
         .run("trap", "bait", &flags, &STOPS_ON_SIGTERM)
         .await?;
-    daemon
-        .docker(&[
-            "run",
-            "--detach",
-            "--name",
-            "foreign",
-            "--network",
-            "trap_default",
-            IMAGE,
-            "sleep",
-            "1000",
-        ])
-        .await?;
+    daemon.run_foreign("foreign", "trap_default").await?;
     let stage = DockerHost::start(daemon, &[]).await?;
     stage.wait_for_states("trap running").await?;
     let id = stage.start_teardown("trap").await?;
@@ -145,10 +130,7 @@ async fn a_network_with_a_foreign_container_stays() -> TestResult {
     stage.wait_for_states("trap teardown_failed").await?;
     stage.daemon.docker(&["rm", "--force", "foreign"]).await?;
     stage.tear_down("trap").await?;
-    stage.wait_for_states("").await?;
-    assert_eq!(stage.daemon.containers().await?, "");
-    assert_eq!(stage.daemon.networks().await?, "");
-    Ok(())
+    stage.check_all_removed().await
 }
 
 /// Containers of the decky that were deployed during the teardown are kept, and the error names

@@ -8,7 +8,6 @@
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, Crc};
@@ -20,6 +19,7 @@ use super::disk::DiskFile;
 use super::error::EvidenceError;
 use super::manifest::{ContainerEvidence, FORMAT, Manifest, SavedFile, Sidecar};
 use super::store::{Draft, EvidenceStore};
+use crate::clock::wall_clock;
 
 /// The size of a header, and of the unit to which data is padded.
 const BLOCK_BYTES: usize = 512;
@@ -121,7 +121,7 @@ impl ArchiveWriter {
                 bytes: 0,
                 draft,
             },
-            now: now(),
+            now: wall_clock(),
         })
     }
 
@@ -373,10 +373,4 @@ fn write_stored_member(out: &mut impl Write, block: &[u8; BLOCK_BYTES]) -> io::R
         out.write_all(part)?;
     }
     Ok(())
-}
-
-fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since_1970.unwrap_or_default().as_millis();
-    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }

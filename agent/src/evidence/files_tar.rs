@@ -75,7 +75,8 @@ pub(crate) struct FilesTar {
 }
 
 impl FilesTar {
-    /// Starts the tar as a file of the archive with at most `limit` bytes.
+    /// Starts a tar file inside the archive. Its entries take up at most `limit` bytes, or the
+    /// archive's remaining space if that is less. The blocks that end the tar do not count.
     ///
     /// # Errors
     /// If the disk fails.

@@ -59,7 +59,7 @@ pub struct ContainerEvidence {
     pub stopped_at: Option<String>,
     pub exit_code: Option<i64>,
     pub files: Vec<SavedFile>,
-    /// What is missing, and why. For people.
+    /// Descriptions of what is missing from the archive, and why.
     pub problems: Vec<String>,
 }
 

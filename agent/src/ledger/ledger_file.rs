@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
+use crate::replace_file::replace_file;
 
 pub(super) const FILE: &str = "ledger.jsonl";
 pub(super) const NEW_FILE: &str = "ledger.jsonl.new";
@@ -95,15 +96,10 @@ impl LedgerFile for DirectoryFile {
         file.sync_all()
     }
 
-    /// Writes the new content to a second file, then renames that file over the old one.
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let new = self.directory.join(NEW_FILE);
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
+        // The open file is no longer the one with this name.
         self.file = None;
-        File::open(&self.directory)?.sync_all()
+        replace_file(&self.directory, FILE, NEW_FILE, bytes)
     }
 }
 

@@ -32,7 +32,7 @@ impl MalformedMessage {
     }
 }
 
-/// The kinds of malformed messages that were already logged.
+/// The kinds of malformed messages that have already been logged.
 #[derive(Debug, Default)]
 pub(crate) struct MalformedLog([bool; MalformedMessage::COUNT]);
 

@@ -127,8 +127,8 @@ impl Spans {
         }
     }
 
-    /// Returns the trace context to send with a result: that of its span, or else `parent`, which
-    /// is the context of its command.
+    /// Returns the trace context to send with the result of an operation: the context of the
+    /// operation's span, or `parent`, the context of the command, if no span was recorded.
     pub(crate) fn result_context(&self, id: OperationId, parent: Option<String>) -> Option<String> {
         self.results.get(&id).cloned().or(parent)
     }

@@ -176,6 +176,17 @@ impl DockerHost {
         Ok(reply["operation"].take())
     }
 
+    /// Waits until the record of the host has no decky, and checks that nothing of a decky is left
+    /// on the host.
+    pub async fn check_all_removed(&self) -> Result<()> {
+        self.wait_for_states("").await?;
+        let containers = self.daemon.containers().await?;
+        anyhow::ensure!(containers.is_empty(), "containers: {containers}");
+        let networks = self.daemon.networks().await?;
+        anyhow::ensure!(networks.is_empty(), "networks: {networks}");
+        Ok(())
+    }
+
     /// Tears down a decky, or the whole host for `None`, and checks that the operation succeeds.
     pub async fn tear_down<'a>(
         &self,

@@ -36,7 +36,7 @@ pub(crate) struct InventoryReading {
     pub(crate) deadline: u64,
     /// Whether a result got its sequence number during the previous read.
     pub(crate) repeated: bool,
-    /// Whether the read has timed out and a heartbeat without inventory was sent instead.
+    /// Whether the read has timed out, so that a heartbeat without inventory was sent instead.
     pub(crate) timed_out: bool,
 }
 

@@ -47,15 +47,12 @@ pub(super) struct Deckies {
     /// Descriptions of the Compose projects that are not deckies, by the id that each would have.
     pub(super) foreign: BTreeMap<DeckyId, String>,
     pub(super) unreadable: Vec<UnreadableContainer>,
-    /// The ids of all containers and networks in the listing.
-    pub(super) object_ids: BTreeSet<String>,
 }
 
 /// Groups the containers and networks of a listing by decky.
 pub(super) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Register) -> Deckies {
     let mut deckies = Deckies {
         unreadable: listed.unreadable.clone(),
-        object_ids: listed.object_ids(),
         ..Deckies::default()
     };
     let mut containers: Vec<_> = listed.containers.values().collect();
@@ -146,11 +143,7 @@ impl Deckies {
         container: &UnreadableContainer,
     ) {
         for (id, known) in register.iter() {
-            let may_belong = match (preset, &container.project) {
-                (Preset::Compose(_), Some(project)) => *project == known.name,
-                _ => true,
-            };
-            if may_belong {
+            if may_belong_to(preset, container, id) {
                 let decky = self.by_id.entry(id.clone()).or_default();
                 decky.name.clone_from(&known.name);
             }
@@ -164,10 +157,7 @@ impl Deckies {
         decky: &DeckyId,
     ) -> Option<&UnreadableContainer> {
         let mut unreadable = self.unreadable.iter();
-        unreadable.find(|container| match (preset, &container.project) {
-            (Preset::Compose(_), Some(project)) => to_decky_id(project) == *decky,
-            _ => true,
-        })
+        unreadable.find(|container| may_belong_to(preset, container, decky))
     }
 
     /// Returns what the register has to know of each decky.
@@ -304,6 +294,14 @@ fn identify_fleet_decky(
     match dependencies.find(is_base_name) {
         Some(base) => split_after(base),
         None => (name.clone(), None),
+    }
+}
+
+/// Returns whether an unreadable container may belong to a decky.
+fn may_belong_to(preset: &Preset, container: &UnreadableContainer, decky: &DeckyId) -> bool {
+    match (preset, &container.project) {
+        (Preset::Compose(_), Some(project)) => to_decky_id(project) == *decky,
+        _ => true,
     }
 }
 

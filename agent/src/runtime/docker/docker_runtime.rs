@@ -33,8 +33,8 @@ pub struct DockerRuntime {
     cache: Mutex<Cache>,
     register: SharedRegister,
     /// Limits the removals that run at the same time, over all teardowns.
-    removals: Arc<Semaphore>,
-    notes: Arc<TeardownNotes>,
+    removals: Semaphore,
+    notes: TeardownNotes,
     changes: watch::Sender<u64>,
 }
 
@@ -79,8 +79,8 @@ impl DockerRuntime {
             }),
             cache: Mutex::default(),
             register: SharedRegister::new(register),
-            removals: Arc::new(Semaphore::new(settings.parallel)),
-            notes: Arc::default(),
+            removals: Semaphore::new(settings.parallel),
+            notes: TeardownNotes::default(),
             changes: watch::Sender::new(0),
             settings,
         }
@@ -118,7 +118,7 @@ impl DockerRuntime {
             }
             _ => Listed::read(&engine, preset).await?,
         };
-        let (deckies, shards) = self.register.group(preset, &listed).await?;
+        let (deckies, shards) = self.register.report(preset, &listed).await?;
         let read = Inventory {
             shards: shards.into(),
             notes: self.notes.build(&deckies).into(),

@@ -173,7 +173,7 @@ impl Engine {
         let filters = raw_get::encode_filters(key, values);
         let target = format!("/v{version}/containers/json?all=true&{filters}");
         let listed = async {
-            let listed = raw_get::get(&self.socket, &target).await?;
+            let listed = raw_get::get_json(&self.socket, &target).await?;
             Ok(serde_json::from_value(listed)?)
         };
         let listed = self
@@ -186,7 +186,7 @@ impl Engine {
     pub(super) async fn inspect_stop(&self, id: &str) -> Result<StopSettings, EngineError> {
         let version = self.docker.client_version();
         let target = format!("/v{version}/containers/{id}/json");
-        let inspected = raw_get::get(&self.socket, &target);
+        let inspected = raw_get::get_json(&self.socket, &target);
         let action = || format!("inspect container {id}");
         let inspected = self.call(READ_TIMEOUT, action, inspected).await?;
         Ok(StopSettings::decode(&inspected))

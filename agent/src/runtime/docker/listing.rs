@@ -94,10 +94,9 @@ impl Listed {
         Ok(())
     }
 
-    /// Returns the ids of all containers and networks.
-    pub(super) fn object_ids(&self) -> BTreeSet<String> {
-        let networks = self.networks.iter().map(|network| network.id.clone());
-        self.containers.keys().cloned().chain(networks).collect()
+    /// Returns whether a container or a network has this id.
+    pub(super) fn has_object(&self, id: &str) -> bool {
+        self.containers.contains_key(id) || self.networks.iter().any(|network| network.id == id)
     }
 
     fn start_refresh(&mut self) {

@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 const PREFIX: &str = "n.";
 /// The maximum length of a decky id in bytes.
 const MAX_ID_BYTES: usize = 64;
-const HASH_BYTES: usize = 8;
+/// The number of hexadecimal digits of the hash at the end of a cut id.
+const HASH_DIGITS: usize = 16;
 
 /// Returns the id of the decky with this name.
 pub(super) fn to_decky_id(name: &str) -> DeckyId {
@@ -33,11 +34,9 @@ pub(super) fn to_decky_id(name: &str) -> DeckyId {
         }
     }
     if id.len() > MAX_ID_BYTES {
-        id.truncate(MAX_ID_BYTES - 2 - 2 * HASH_BYTES);
+        id.truncate(MAX_ID_BYTES - 2 - HASH_DIGITS);
         id.push_str("..");
-        for byte in &Sha256::digest(name)[..HASH_BYTES] {
-            let _ = write!(id, "{byte:02x}");
-        }
+        id.push_str(&format!("{:x}", Sha256::digest(name))[..HASH_DIGITS]);
     }
     // Every character that was pushed is valid, and the first is a letter.
     id.parse().expect("an escaped name is a valid decky id")

@@ -39,7 +39,7 @@ impl Preset {
         }
     }
 
-    /// Returns a text that identifies the rule in the register.
+    /// Returns the string that identifies this rule in the register.
     pub(super) fn to_rule(&self) -> String {
         match self {
             Self::Compose(ProjectFilter::Managed) => format!("label {MANAGED_LABEL}"),

@@ -1,55 +1,99 @@
-//! Reads of the Engine API whose responses are decoded leniently. The API client decodes a response
-//! as a whole and rejects all of it if one value is unknown, such as Podman's state `stopped`.
+//! GET requests to the Engine API without the API client, bollard. The client decodes a response as
+//! a whole, so one unknown value, such as Podman's state `stopped`, rejects all of it. It also
+//! collects some responses in memory that can be larger than the memory.
 
 use std::path::Path;
 
 use bollard::errors::Error as Cause;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
-/// Sends a GET request to the Engine over a new connection, and returns the JSON of its response.
-/// `target` is the path with the query.
+/// The length from which no more of an error response is read.
+const MAX_ERROR_BYTES: usize = 4096;
+
+/// A task that is aborted when this value is dropped, which closes its connection.
+pub(super) struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends a GET request on a new connection. Returns the body of the response, and the connection
+/// that the body is read from. `target` is the path with the query.
 ///
 /// # Errors
-/// If the connection fails, or the response has an error status or is not JSON.
-pub(super) async fn get(socket: &Path, target: &str) -> Result<Value, Cause> {
+/// If the connection fails, or the response has another status than 200.
+pub(super) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Connection), Cause> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = Connection(tokio::spawn(async {
+        // The error of the connection is also that of the response.
+        let _ = connection.await;
+    }));
     let request = Request::get(target)
-        .header(HOST, "docker")
+        .header(header::HOST, "docker")
+        .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
-    let response = async move {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        Ok::<_, Cause>((status, response.into_body().collect().await?.to_bytes()))
-    };
-    // The connection makes progress only while it is polled. It ends after the response, because
-    // the sender is dropped then.
-    let (response, _) = tokio::join!(response, connection);
-    let (status, body) = response?;
-    if status != StatusCode::OK {
-        let message = serde_json::from_slice::<Value>(&body)
-            .ok()
-            .and_then(|error| Some(error.get("message")?.as_str()?.to_owned()))
-            .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-        return Err(Cause::DockerResponseServerError {
+    let response = sender.send_request(request).await?;
+    match response.status() {
+        StatusCode::OK => Ok((response.into_body(), connection)),
+        status => Err(Cause::DockerResponseServerError {
             status_code: status.as_u16(),
-            message,
-        });
+            message: read_error(status, response.into_body()).await,
+        }),
     }
-    Ok(serde_json::from_slice(&body)?)
+}
+
+/// Sends a GET request like [`send`], and returns the JSON of the response.
+///
+/// # Errors
+/// As for [`send`]. Also, if the response is not JSON.
+pub(super) async fn get_json(socket: &Path, target: &str) -> Result<Value, Cause> {
+    let (body, _connection) = send(socket, target).await?;
+    Ok(serde_json::from_slice(&body.collect().await?.to_bytes())?)
 }
 
 /// Returns the query of a request with `filters`, in the form `{"label":["a","b"]}`.
 pub(super) fn encode_filters(key: &str, values: &[&str]) -> String {
     let filters = serde_json::json!({ key: values }).to_string();
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("filters", &filters);
-    query.finish()
+    format!("filters={}", encode_query(&filters))
+}
+
+/// Percent-encodes a value of a query. Leaves ASCII letters, digits, `-`, `_`, `.`, `~` and `/` as
+/// they are.
+pub(super) fn encode_query(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+async fn read_error(status: StatusCode, mut body: Incoming) -> String {
+    #[derive(Deserialize)]
+    struct Message {
+        message: String,
+    }
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await
+        && text.len() < MAX_ERROR_BYTES
+    {
+        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    match serde_json::from_slice(&text) {
+        Ok(Message { message }) => message,
+        Err(_) => format!("the Engine responded with status {status}"),
+    }
 }

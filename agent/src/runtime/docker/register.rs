@@ -3,9 +3,8 @@
 //! or when only a network is left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,12 +12,14 @@ use scuttle_schemas::DeckyId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::replace_file::replace_file;
+
 const FILE: &str = "deckies.json";
 const NEW_FILE: &str = "deckies.json.new";
 /// The version of the file format.
 const FORMAT: u32 = 1;
-/// The number of bytes of the hash in a deployment.
-const DEPLOYMENT_BYTES: usize = 8;
+/// The number of hexadecimal digits of the hash that is a deployment.
+const DEPLOYMENT_DIGITS: usize = 16;
 
 /// A known decky.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,21 +188,12 @@ impl PendingWrite {
     /// If the file cannot be written. The error names the file.
     pub(super) fn write(&self) -> Result<(), String> {
         let path = self.directory.join(FILE);
-        self.replace(&path).map_err(|error| {
+        replace_file(&self.directory, FILE, NEW_FILE, &self.bytes).map_err(|error| {
             format!(
                 "cannot write the register of deckies {}: {error}; check the disk and the permissions of the directory",
                 path.display()
             )
         })
-    }
-
-    fn replace(&self, path: &Path) -> io::Result<()> {
-        let new = self.directory.join(NEW_FILE);
-        let mut file = File::create(&new)?;
-        file.write_all(&self.bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(&self.directory)?.sync_all()
     }
 }
 
@@ -212,10 +204,8 @@ fn identify_deployment(containers: &BTreeSet<String>) -> String {
         hash.update(id);
         hash.update("\n");
     }
-    let mut text = String::new();
-    for byte in &hash.finalize()[..DEPLOYMENT_BYTES] {
-        let _ = write!(text, "{byte:02x}");
-    }
+    let mut text = format!("{:x}", hash.finalize());
+    text.truncate(DEPLOYMENT_DIGITS);
     text
 }
 

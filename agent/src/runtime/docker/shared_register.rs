@@ -1,7 +1,5 @@
 //! The register of known deckies, shared by the inventory and the teardowns.
 
-use std::sync::Arc;
-
 use scuttle_schemas::agents::ReportedShard;
 use tokio::sync::Mutex;
 
@@ -21,33 +19,53 @@ pub(super) enum ReadError {
 }
 
 /// The register of known deckies, shared by the inventory and the teardowns.
-#[derive(Debug, Clone)]
-pub(super) struct SharedRegister(Arc<Mutex<Register>>);
+#[derive(Debug)]
+pub(super) struct SharedRegister(Mutex<Register>);
 
 impl SharedRegister {
     pub(super) fn new(register: Register) -> Self {
-        Self(Arc::new(Mutex::new(register)))
+        Self(Mutex::new(register))
     }
 
-    /// Groups a listing by decky, and updates the register. The register is durable when this
-    /// returns, so that the deployments that are reported never change without a new container.
+    /// Groups a listing by decky, and updates the register, which is then durable.
     pub(super) async fn group(
+        &self,
+        preset: &Preset,
+        listed: &Listed,
+    ) -> Result<Deckies, ReadError> {
+        let mut register = self.0.lock().await;
+        observe(&mut register, preset, listed).await
+    }
+
+    /// Groups a listing as [`group`](Self::group) does, and returns the report of each decky as
+    /// well. The register is durable first, so that the deployments that are reported never change
+    /// without a new container.
+    pub(super) async fn report(
         &self,
         preset: &Preset,
         listed: &Listed,
     ) -> Result<(Deckies, Vec<ReportedShard>), ReadError> {
         let mut register = self.0.lock().await;
-        let deckies = group_by_decky(preset, listed, &register);
-        // A partial listing may have missed an event, so only a full one makes the register forget.
-        let is_complete = listed.is_full && listed.unreadable.is_empty();
-        register.observe(deckies.to_seen(), listed.started, is_complete);
-        if let Some(write) = register.pending_write() {
-            let written = tokio::task::spawn_blocking(move || write.write()).await;
-            let written = written.unwrap_or_else(|panic| Err(panic.to_string()));
-            written.map_err(ReadError::Register)?;
-            register.mark_durable();
-        }
+        let deckies = observe(&mut register, preset, listed).await?;
         let shards = deckies.to_reported_shards(&register);
         Ok((deckies, shards))
     }
+}
+
+async fn observe(
+    register: &mut Register,
+    preset: &Preset,
+    listed: &Listed,
+) -> Result<Deckies, ReadError> {
+    let deckies = group_by_decky(preset, listed, register);
+    // A partial listing may have missed an event, so only a full one makes the register forget.
+    let is_complete = listed.is_full && listed.unreadable.is_empty();
+    register.observe(deckies.to_seen(), listed.started, is_complete);
+    if let Some(write) = register.pending_write() {
+        let written = tokio::task::spawn_blocking(move || write.write()).await;
+        let written = written.unwrap_or_else(|panic| Err(panic.to_string()));
+        written.map_err(ReadError::Register)?;
+        register.mark_durable();
+    }
+    Ok(deckies)
 }

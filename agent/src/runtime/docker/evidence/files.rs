@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::super::raw_get::encode_query;
 use super::changes::{ChangedPaths, PathRequest};
-use super::source::{self, SourceError, Timeouts, encode_query};
+use super::source::{self, SourceError, Timeouts};
 use crate::evidence::archive::ArchiveWriter;
 use crate::evidence::chunk_stream::{run_blocking, run_with_source};
 use crate::evidence::error::EvidenceError;

@@ -64,7 +64,7 @@ async fn run_on(
         teardown,
     };
     match job.list().await {
-        Ok(before) => job.remove(before, progress).await,
+        Ok((_, before)) => job.remove(before, progress).await,
         // The containers could not even be listed once.
         Err(error) => report::build_unverified(job.teardown.decky_id.iter(), &error),
     }
@@ -78,14 +78,14 @@ struct TeardownJob<'a> {
 }
 
 impl TeardownJob<'_> {
-    async fn list(&self) -> Result<Deckies, ReadError> {
+    async fn list(&self) -> Result<(Listed, Deckies), ReadError> {
         let preset = &self.context.settings.preset;
         let listed = self
             .engine
             .call(|engine| async move { Listed::read(&engine, preset).await })
             .await?;
-        let (deckies, _) = self.context.register.group(preset, &listed).await?;
-        Ok(deckies)
+        let deckies = self.context.register.group(preset, &listed).await?;
+        Ok((listed, deckies))
     }
 
     async fn remove(&self, before: Deckies, progress: ProgressSink) -> TeardownReport {
@@ -113,9 +113,10 @@ impl TeardownJob<'_> {
         let shared_errors = self.remove_shared_objects(&targets, is_complete).await;
         progress.report_verifying();
         match self.list().await {
-            Ok(now) => {
+            Ok((listed, now)) => {
                 let after = AfterTeardown {
                     preset: &self.context.settings.preset,
+                    listed: &listed,
                     now: &now,
                     outcomes: &outcomes,
                     shared_errors: &shared_errors,
@@ -180,5 +181,72 @@ impl TeardownJob<'_> {
             errors.extend(images::remove(self.engine, self.context, targets).await);
         }
         errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scuttle_schemas::agents::ReportedOutcome;
+    use scuttle_schemas::{OperationId, Timestamp};
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::super::notes::TeardownNotes;
+    use super::super::preset::{Preset, ProjectFilter};
+    use super::super::register::Register;
+    use super::super::settings::DockerSettings;
+    use super::super::shared_register::SharedRegister;
+    use super::{RetryingEngine, TeardownContext, run_on};
+    use crate::runtime::{ProgressSink, Teardown, TeardownReport};
+
+    /// Runs a teardown while no Engine is running.
+    async fn tear_down_without_engine(decky: Option<&str>) -> TeardownReport {
+        let settings = DockerSettings {
+            socket: "/nowhere/docker.sock".into(),
+            preset: Preset::Compose(ProjectFilter::Managed),
+            grace: Duration::ZERO,
+            max_grace: Duration::ZERO,
+            parallel: 1,
+            remove_volumes: false,
+            remove_images: false,
+        };
+        let context = TeardownContext {
+            settings: &settings,
+            register: &SharedRegister::new(Register::open("/nowhere".as_ref(), "")),
+            removals: &Semaphore::new(1),
+            notes: &TeardownNotes::default(),
+            evidence: None,
+        };
+        let operation_id = OperationId(Uuid::now_v7());
+        let teardown = Teardown {
+            operation_id,
+            decky_id: decky.map(|decky| decky.parse().expect("a decky")),
+            not_after: Timestamp::from_millis(0),
+            override_protection: false,
+        };
+        let engine = RetryingEngine::new(settings.socket.clone(), Duration::ZERO);
+        run_on(
+            &engine,
+            context,
+            teardown,
+            ProgressSink::discard(operation_id),
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_no_decky_is_reported_as_gone() {
+        for decky in [None, Some("trap")] {
+            let report = tear_down_without_engine(decky).await;
+            let error = report.error.expect("an error").to_string();
+            for word in ["cannot reach", "unix:///nowhere/docker.sock", "--docker"] {
+                assert!(error.contains(word), "{word:?} is missing in: {error}");
+            }
+            let outcomes: Vec<_> = report.shards.iter().map(|shard| shard.outcome).collect();
+            let expected = decky.map(|_| ReportedOutcome::Failed);
+            assert_eq!(outcomes, Vec::from_iter(expected));
+        }
     }
 }

@@ -7,6 +7,7 @@ use scuttle_schemas::agents::{ReportedOutcome, ShardResult};
 use scuttle_schemas::{DeckyId, Text};
 
 use super::super::deckies::{Deckies, Decky, Member};
+use super::super::listing::Listed;
 use super::super::preset::Preset;
 use super::super::shared_register::ReadError;
 use super::outcome::{DeckyOutcome, Leftover, Targets};
@@ -15,6 +16,8 @@ use crate::runtime::TeardownReport;
 /// What is known after the removal.
 pub(super) struct AfterTeardown<'a> {
     pub(super) preset: &'a Preset,
+    /// The containers and networks that are left.
+    pub(super) listed: &'a Listed,
     /// The deckies that are left.
     pub(super) now: &'a Deckies,
     pub(super) outcomes: &'a BTreeMap<DeckyId, DeckyOutcome>,
@@ -33,7 +36,7 @@ pub(super) fn build_verified(targets: &Targets, after: &AfterTeardown) -> Teardo
         let mut error = describe_remaining(before, remaining, errors);
         // An object that was listed for the decky may since have been listed without it.
         if error.is_none()
-            && let Some(name) = find_unattributed(before, remaining, now)
+            && let Some(name) = find_left(before, after.listed)
         {
             error = Some(format!("left: {name}, which no longer belongs to a decky"));
         }
@@ -135,22 +138,15 @@ fn describe_remaining(before: &Decky, now: &Decky, errors: &[String]) -> Option<
     Some(format!("deployed again during the teardown: {new}"))
 }
 
-/// Returns the name of an object of a decky that is left, but is no longer attributed to the decky.
-fn find_unattributed<'a>(before: &'a Decky, now: &Decky, all: &Deckies) -> Option<&'a str> {
-    if before.members.is_empty() && before.networks.is_empty() {
-        return None;
-    }
-    let is_left = |id: &String| all.object_ids.contains(id);
-    let mut members = before.members.iter().map(|member| &member.container);
-    let mut networks = before.networks.iter();
-    let container = members.find(|container| is_left(&container.id));
-    let network = networks.find(|network| is_left(&network.id));
-    // What is attributed to the decky is described with its error.
-    let is_described = !now.members.is_empty() || !now.networks.is_empty();
-    let name = container
-        .map(|container| container.name.as_str())
-        .or_else(|| network.map(|network| network.name.as_str()));
-    name.filter(|_| !is_described)
+/// Returns the name of an object of a decky that is left.
+fn find_left<'a>(before: &'a Decky, listed: &Listed) -> Option<&'a str> {
+    let containers = before.members.iter().map(|member| &member.container);
+    let containers = containers.map(|container| (&container.id, &container.name));
+    let networks = before.networks.iter();
+    let networks = networks.map(|network| (&network.id, &network.name));
+    let mut objects = containers.chain(networks);
+    let (_, name) = objects.find(|(id, _)| listed.has_object(id))?;
+    Some(name)
 }
 
 /// Returns `container a` or `containers a, b`.
@@ -175,11 +171,12 @@ fn to_failed(decky: &DeckyId, error: &str) -> ShardResult {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     use scuttle_schemas::{DeckyId, Text};
 
     use super::super::super::container::{Container, UnreadableContainer};
-    use super::super::super::listing::ListedNetwork;
+    use super::super::super::listing::{Listed, ListedNetwork};
     use super::super::super::preset::ProjectFilter;
     use super::{
         AfterTeardown, Deckies, Decky, DeckyOutcome, Member, Preset, Targets, TeardownReport,
@@ -214,9 +211,18 @@ mod tests {
         targets: &Targets,
         now: &Deckies,
         outcomes: &BTreeMap<DeckyId, DeckyOutcome>,
+        left: &[&str],
     ) -> TeardownReport {
+        let by_id = |id: &&str| ((*id).to_owned(), Container::default());
         let after = AfterTeardown {
             preset: &Preset::Compose(ProjectFilter::Managed),
+            listed: &Listed {
+                started: Instant::now(),
+                is_full: true,
+                containers: left.iter().map(by_id).collect(),
+                networks: Vec::new(),
+                unreadable: Vec::new(),
+            },
             now,
             outcomes,
             shared_errors: &[],
@@ -273,7 +279,7 @@ mod tests {
                 evidence: None,
             };
             let outcomes = BTreeMap::from([(decky.clone(), outcome)]);
-            let report = build(&targets, &now, &outcomes);
+            let report = build(&targets, &now, &outcomes, &[]);
             let shard = &report.shards[0];
             let actual = match &shard.error {
                 Some(error) => error.to_string(),
@@ -288,11 +294,8 @@ mod tests {
     fn a_container_that_is_left_without_a_decky_is_not_gone() {
         let decky: DeckyId = "trap".parse().expect("a decky");
         let targets = BTreeMap::from([(decky, build_decky(&["a", "b"], &["n"]))]);
-        let now = Deckies {
-            object_ids: ["b", "other"].map(ToOwned::to_owned).into(),
-            ..Deckies::default()
-        };
-        let report = build(&targets, &now, &BTreeMap::new());
+        let left = ["b", "other"];
+        let report = build(&targets, &Deckies::default(), &BTreeMap::new(), &left);
         let error = report.shards[0].error.as_ref().map(Text::as_str);
         assert_eq!(error, Some("left: b, which no longer belongs to a decky"));
     }
@@ -310,7 +313,7 @@ mod tests {
                 }],
                 ..Deckies::default()
             };
-            let report = build(&targets, &now, &BTreeMap::new());
+            let report = build(&targets, &now, &BTreeMap::new(), &[]);
             let error = report.shards[0].error.as_ref().map(Text::as_str);
             let expected = "cannot check what is left: cannot read container x: no state";
             assert_eq!(error, (!is_removed).then_some(expected), "{project:?}");
