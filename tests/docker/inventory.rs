@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use scuttle_tests::cluster::docker_host::DockerHost;
+use scuttle_tests::faults::engine_proxy::{Call, EngineProxy};
 use scuttle_tests::servers::dockerd::{Daemon, IGNORES_SIGTERM, MANAGED};
 use scuttle_tests::{TestResult, wait_until};
 
@@ -42,6 +43,36 @@ async fn a_container_that_dies_makes_its_decky_degraded_within_a_second() -> Tes
         .run("snare", "three", &MANAGED, &IGNORES_SIGTERM)
         .await?;
     stage.wait_for_states("snare running, trap degraded").await
+}
+
+/// The agent lists only the containers again that the events name. The rescan that happens once a
+/// minute lists all of them.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn a_burst_of_300_events_causes_at_most_two_complete_listings() -> TestResult {
+    let daemon = Daemon::start().await?;
+    let proxy = EngineProxy::start(&daemon.socket())?;
+    let names: Vec<_> = (0..25).map(|number| format!("bait-{number}")).collect();
+    for name in &names {
+        daemon.run("trap", name, &MANAGED, &IGNORES_SIGTERM).await?;
+    }
+    let stage = DockerHost::start_through(&proxy, daemon, &[]).await?;
+    stage.wait_for_states("trap running").await?;
+    let lists = proxy.count_calls(Call::lists_all_containers);
+    let command = |verb| {
+        let names = names.iter().map(String::as_str);
+        std::iter::once(verb).chain(names).collect::<Vec<_>>()
+    };
+    // Each round causes 75 events: kill, die and start of each container.
+    for _ in 0..4 {
+        stage.daemon.docker(&command("kill")).await?;
+        stage.daemon.docker(&command("start")).await?;
+    }
+    stage.daemon.docker(&["kill", "bait-0"]).await?;
+    stage.wait_for_states("trap degraded").await?;
+    let lists = proxy.count_calls(Call::lists_all_containers) - lists;
+    ensure!(lists <= 2, "{lists} complete listings");
+    Ok(())
 }
 
 /// While the Docker Engine hangs, the agent does not report the previous inventory as current.

@@ -27,6 +27,8 @@ pub struct Call {
     pub method: String,
     /// The path without the API version and the query.
     pub path: String,
+    /// The query, which may be empty.
+    pub query: String,
 }
 
 impl Call {
@@ -41,6 +43,7 @@ impl Call {
         Self {
             method: request.method().to_string(),
             path: unversioned.unwrap_or_else(|| path.to_owned()),
+            query: request.uri().query().unwrap_or_default().to_owned(),
         }
     }
 
@@ -58,6 +61,12 @@ impl Call {
     /// Returns whether the call lists all containers, or those that a filter selects.
     pub fn lists_containers(&self) -> bool {
         self.method == "GET" && self.path == "/containers/json"
+    }
+
+    /// Returns whether the call lists all containers of the Engine that may belong to deckies, and
+    /// not only those with certain ids.
+    pub fn lists_all_containers(&self) -> bool {
+        self.lists_containers() && !self.query.contains("%22id%22")
     }
 }
 

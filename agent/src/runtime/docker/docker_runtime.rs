@@ -14,6 +14,7 @@ use super::notes::TeardownNotes;
 use super::register::Register;
 use super::settings::DockerSettings;
 use super::shared_register::{ReadError, SharedRegister};
+use super::stop_settings::StopSettingsCache;
 use super::teardown;
 use super::teardown::context::TeardownContext;
 use crate::evidence::store::EvidenceStore;
@@ -35,6 +36,7 @@ pub struct DockerRuntime {
     /// Limits the removals that run at the same time, over all teardowns.
     removals: Semaphore,
     notes: TeardownNotes,
+    pub(super) stop_settings: StopSettingsCache,
     changes: watch::Sender<u64>,
 }
 
@@ -81,6 +83,7 @@ impl DockerRuntime {
             register: SharedRegister::new(register),
             removals: Semaphore::new(settings.parallel),
             notes: TeardownNotes::default(),
+            stop_settings: StopSettingsCache::default(),
             changes: watch::Sender::new(0),
             settings,
         }
@@ -118,6 +121,7 @@ impl DockerRuntime {
             }
             _ => Listed::read(&engine, preset).await?,
         };
+        self.stop_settings.set_containers(&listed.containers);
         let (deckies, shards) = self.register.report(preset, &listed).await?;
         let read = Inventory {
             shards: shards.into(),
@@ -170,6 +174,7 @@ impl Runtime for DockerRuntime {
             register: &self.register,
             removals: &self.removals,
             notes: &self.notes,
+            stop_settings: &self.stop_settings,
             evidence: self.evidence.as_ref(),
         };
         let report = teardown::run(context, teardown, progress).await;

@@ -10,6 +10,7 @@
 //! - `listing` lists containers and networks, `deckies` groups them into deckies, and
 //!   `shared_register` updates the register with them.
 //! - `notes` collects what the operator should know about the host.
+//! - `stop_settings` caches what a stop must know about each container.
 //! - `evidence` saves the logs and changed files of containers before their removal.
 //! - `teardown` removes deckies.
 //! - `docker_runtime` implements the `Runtime` trait.
@@ -31,5 +32,6 @@ mod raw_get;
 mod register;
 pub mod settings;
 mod shared_register;
+mod stop_settings;
 mod teardown;
 mod watcher;

@@ -15,9 +15,14 @@ use super::engine::Engine;
 use super::shared_register::ReadError;
 use crate::runtime::Inventory;
 
-/// The delay between an event and reading the inventory, so that one read covers the several events
-/// that the removal of one decky causes.
-const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
+/// The delay between an event and reading the inventory after a quiet time, so that one read covers
+/// the several events that the removal of one decky causes.
+const MIN_READ_DELAY: Duration = Duration::from_millis(50);
+/// The delay between an event and reading the inventory while events keep coming. A change is still
+/// reported within a second.
+const MAX_READ_DELAY: Duration = Duration::from_millis(500);
+/// The time without a read after which the next delay is the minimum again.
+const QUIET_TIME: Duration = Duration::from_secs(1);
 /// The interval without an event after which the Engine is pinged, to detect an Engine that hangs.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval at which everything is listed again, to make up for lost events.
@@ -42,6 +47,11 @@ impl DockerRuntime {
     /// Follows the Engine forever. The receivers of `changes` are notified of every change of the
     /// inventory, and when the Engine becomes unreachable or reachable again.
     pub async fn watch(&self) {
+        let settings = self.stop_settings.read_missing(&self.settings.socket);
+        tokio::join!(self.follow_forever(), settings);
+    }
+
+    async fn follow_forever(&self) {
         let mut announced = Announced::Nothing;
         loop {
             let error = match Engine::connect(&self.settings.socket).await {
@@ -49,6 +59,7 @@ impl DockerRuntime {
                 Err(error) => error.into(),
             };
             self.invalidate();
+            self.stop_settings.clear();
             let last = std::mem::replace(&mut announced, Announced::Unreachable);
             if !matches!(last, Announced::Unreachable) {
                 // The agent logs the reason when it sends a heartbeat without the inventory.
@@ -64,10 +75,12 @@ impl DockerRuntime {
         let mut events = pin!(engine.watch_events());
         let mut rescanned_at = Instant::now();
         let mut recheck = Recheck::default();
+        let mut pace = ReadPace::default();
         self.invalidate();
         loop {
-            let inventory = match self.read_inventory().await {
-                Ok(inventory) => inventory,
+            let read = self.read_during_events(engine, events.as_mut(), &mut recheck);
+            let (inventory, is_stale) = match read.await {
+                Ok(read) => read,
                 Err(error) => return error,
             };
             let is_unchanged = match announced {
@@ -86,10 +99,15 @@ impl DockerRuntime {
                 self.notify_change();
             }
             let limit = recheck.due_in().unwrap_or(PING_INTERVAL);
-            match self
-                .wait_for_change(events.as_mut(), limit, &mut recheck)
-                .await
-            {
+            let change = async {
+                if !is_stale {
+                    self.wait_for_event(events.as_mut(), limit, &mut recheck)
+                        .await?;
+                }
+                let end = Instant::now() + pace.next_delay(Instant::now());
+                self.mark_until(end, events.as_mut(), &mut recheck).await
+            };
+            match change.await {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) if recheck.is_due() => {
                     for id in recheck.take() {
@@ -110,32 +128,70 @@ impl DockerRuntime {
         }
     }
 
-    /// Waits until shortly after an event that may change the inventory, for at most `limit`. Marks
-    /// the parts of the cache that the events concern as stale.
-    async fn wait_for_change(
+    /// Reads the inventory. Takes events from the stream meanwhile, because the Engine drops events
+    /// for a client that does not read them. Returns also whether such an event has marked a part
+    /// of the cache as stale.
+    async fn read_during_events(
+        &self,
+        engine: &Engine,
+        mut events: Pin<&mut impl Stream<Item = Event>>,
+        recheck: &mut Recheck,
+    ) -> Result<(Inventory, bool), ReadError> {
+        let mut read = pin!(self.read_inventory());
+        let mut is_stale = false;
+        loop {
+            tokio::select! {
+                inventory = &mut read => return Ok((inventory?, is_stale)),
+                event = self.mark_next(events.as_mut(), recheck) => {
+                    is_stale |= event.map_err(|cause| engine.to_stream_error(cause))?;
+                }
+            }
+        }
+    }
+
+    /// Waits until an event marks a part of the cache as stale, for at most `limit`.
+    async fn wait_for_event(
         &self,
         mut events: Pin<&mut impl Stream<Item = Event>>,
         limit: Duration,
         recheck: &mut Recheck,
     ) -> Result<(), WaitError> {
-        // Returns whether the event concerns a part of the cache.
-        let mut next = async || match events.next().await {
-            Some(Ok(event)) => Ok(self.mark_stale(&event, recheck)),
-            Some(Err(cause)) => Err(WaitError::Ended(Some(cause))),
-            None => Err(WaitError::Ended(None)),
-        };
         let first = async {
-            while !next().await? {}
+            while !self.mark_next(events.as_mut(), recheck).await? {}
             Ok(())
         };
-        timeout(limit, first)
-            .await
-            .unwrap_or(Err(WaitError::TimedOut))?;
-        let end = Instant::now() + EVENT_DEBOUNCE;
-        while let Ok(event) = timeout_at(end, next()).await {
+        let marked = timeout(limit, first).await;
+        marked.unwrap_or(Err(WaitError::TimedOut))
+    }
+
+    /// Marks the parts of the cache that the events until `end` concern as stale.
+    async fn mark_until(
+        &self,
+        end: Instant,
+        mut events: Pin<&mut impl Stream<Item = Event>>,
+        recheck: &mut Recheck,
+    ) -> Result<(), WaitError> {
+        while let Ok(event) = timeout_at(end, self.mark_next(events.as_mut(), recheck)).await {
             event?;
         }
         Ok(())
+    }
+
+    /// Waits for the next event, and returns whether it concerns a part of the cache, which is then
+    /// marked as stale.
+    ///
+    /// # Errors
+    /// If the event stream has ended, with the cause if there was one.
+    async fn mark_next(
+        &self,
+        mut events: Pin<&mut impl Stream<Item = Event>>,
+        recheck: &mut Recheck,
+    ) -> Result<bool, Option<Cause>> {
+        match events.next().await {
+            Some(Ok(event)) => Ok(self.mark_stale(&event, recheck)),
+            Some(Err(cause)) => Err(Some(cause)),
+            None => Err(None),
+        }
     }
 
     /// Marks the part of the cache that an event concerns as stale. Returns false if it concerns
@@ -149,6 +205,10 @@ impl DockerRuntime {
             (Some(EventMessageType::CONTAINER), Some(id)) => {
                 self.invalidate_container(id);
                 recheck.add(id);
+                // `docker update` changes the restart policy.
+                if event.action.as_deref() == Some("update") {
+                    self.stop_settings.forget(id);
+                }
             }
             (Some(EventMessageType::NETWORK), _) => {
                 self.invalidate_networks();
@@ -170,6 +230,35 @@ enum WaitError {
     TimedOut,
     /// The event stream has ended, with an error if there was one.
     Ended(Option<Cause>),
+}
+
+impl From<Option<Cause>> for WaitError {
+    fn from(cause: Option<Cause>) -> Self {
+        Self::Ended(cause)
+    }
+}
+
+/// Spaces the reads of the inventory. While events keep coming, each delay is twice the last one,
+/// so that a burst of events causes few reads and few heartbeats.
+#[derive(Debug, Default)]
+struct ReadPace {
+    delay: Duration,
+    /// The time of the last read. `None` before the first one.
+    read_at: Option<Instant>,
+}
+
+impl ReadPace {
+    /// Returns the delay until the read that an event at `now` causes.
+    fn next_delay(&mut self, now: Instant) -> Duration {
+        let is_busy = (self.read_at).is_some_and(|read_at| now - read_at < QUIET_TIME);
+        self.delay = if is_busy {
+            (2 * self.delay).min(MAX_READ_DELAY)
+        } else {
+            MIN_READ_DELAY
+        };
+        self.read_at = Some(now + self.delay);
+        self.delay
+    }
 }
 
 /// The containers that are listed again some time after their last event.
@@ -217,4 +306,26 @@ fn may_change_inventory(event: &EventMessage) -> bool {
     ]
     .iter()
     .any(|noise| action.starts_with(noise))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, MAX_READ_DELAY, MIN_READ_DELAY, QUIET_TIME, ReadPace};
+
+    #[test]
+    fn the_delay_between_reads_grows_while_events_keep_coming() {
+        let mut pace = ReadPace::default();
+        let mut now = Instant::now();
+        let mut next = |after: Duration| {
+            now += after;
+            let delay = pace.next_delay(now);
+            now += delay;
+            delay.as_millis()
+        };
+        let soon = Duration::from_millis(1);
+        let delays: Vec<_> = (0..6).map(|_| next(soon)).collect();
+        assert_eq!(delays, [50, 100, 200, 400, 500, 500]);
+        assert_eq!(next(QUIET_TIME), MIN_READ_DELAY.as_millis());
+        assert!(MAX_READ_DELAY < Duration::from_secs(1));
+    }
 }

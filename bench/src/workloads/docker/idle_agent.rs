@@ -42,13 +42,13 @@ pub(super) async fn measure(
     let memory = stage.agent.resident_kib()? as f64 / KIB_PER_MIB;
 
     let containers = stage.daemon.containers().await?;
-    let lists = proxy.count_calls(Call::lists_containers);
+    let lists = proxy.count_calls(Call::lists_all_containers);
     let kill: Vec<_> = ["kill"].into_iter().chain(containers.split(' ')).collect();
     let start = Instant::now();
     stage.daemon.docker(&kill).await?;
     let burst = start.elapsed().as_secs_f64();
     wait_for_deckies(stage, DECKIES, "degraded").await?;
-    let lists = proxy.count_calls(Call::lists_containers) - lists;
+    let lists = proxy.count_calls(Call::lists_all_containers) - lists;
 
     report.print_line(&format!(
         "\nAn agent on a host with {} containers\n\n\

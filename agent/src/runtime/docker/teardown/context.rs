@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::super::notes::TeardownNotes;
 use super::super::settings::DockerSettings;
 use super::super::shared_register::SharedRegister;
+use super::super::stop_settings::StopSettingsCache;
 use crate::evidence::store::EvidenceStore;
 
 /// The duration for which a removal that the Engine rejects is retried. The Engine may be busy.
@@ -24,6 +25,7 @@ pub(in super::super) struct TeardownContext<'a> {
     /// Limits the removals that run at the same time.
     pub(in super::super) removals: &'a Semaphore,
     pub(in super::super) notes: &'a TeardownNotes,
+    pub(in super::super) stop_settings: &'a StopSettingsCache,
     /// The store for evidence, or `None` if no evidence is kept.
     pub(in super::super) evidence: Option<&'a Arc<EvidenceStore>>,
 }

@@ -169,9 +169,14 @@ impl DeckyPipeline<'_> {
         let settings = self.context.settings;
         let prepared = async {
             let permit = self.stops.acquire().await;
-            let inspected = (self.engine)
-                .call(|engine| async move { engine.inspect_stop(id).await })
-                .await?;
+            let inspected = match self.context.stop_settings.get(id) {
+                Some(known) => known,
+                None => {
+                    (self.engine)
+                        .call(|engine| async move { engine.inspect_stop(id).await })
+                        .await?
+                }
+            };
             if inspected.restarts {
                 (self.engine)
                     .call(|engine| async move { engine.disable_restart(id).await })

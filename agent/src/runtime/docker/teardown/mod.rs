@@ -198,6 +198,7 @@ mod tests {
     use super::super::register::Register;
     use super::super::settings::DockerSettings;
     use super::super::shared_register::SharedRegister;
+    use super::super::stop_settings::StopSettingsCache;
     use super::{RetryingEngine, TeardownContext, run_on};
     use crate::runtime::{ProgressSink, Teardown, TeardownReport};
 
@@ -217,6 +218,7 @@ mod tests {
             register: &SharedRegister::new(Register::open("/nowhere".as_ref(), "")),
             removals: &Semaphore::new(1),
             notes: &TeardownNotes::default(),
+            stop_settings: &StopSettingsCache::default(),
             evidence: None,
         };
         let operation_id = OperationId(Uuid::now_v7());
