@@ -18,6 +18,7 @@ const MAX_DIRECTORY_BYTES: usize = 64;
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// A container whose evidence is saved.
+#[derive(Debug, Default)]
 pub(super) struct Described {
     pub(super) evidence: ContainerEvidence,
     /// The name of the container's directory in the archive.
@@ -26,13 +27,16 @@ pub(super) struct Described {
     pub(super) is_terminal: bool,
     /// The paths at which volumes and files of the host are mounted.
     pub(super) mounts: Vec<String>,
+    /// The reason why only the properties from the listing are known, if the Engine could not
+    /// describe the container.
+    pub(super) failure: Option<String>,
 }
 
 /// Reads the properties of a listed container from the Engine.
 ///
 /// # Errors
-/// If the Engine does not respond, or responds with an error. A container that no longer exists is
-/// not an error: it is described from the listing.
+/// If the Engine does not respond. A container that no longer exists, or that the Engine cannot
+/// describe, is described from the listing.
 pub(super) async fn describe(
     docker: &Docker,
     container: &Container,
@@ -52,9 +56,15 @@ pub(super) async fn describe(
                 gone: true,
                 ..from_listed(container)
             },
-            directory: String::new(),
-            is_terminal: false,
-            mounts: Vec::new(),
+            ..Described::default()
+        }),
+        // The Engine responds, so the log and the files of the container may still be readable.
+        Ok(Err(
+            cause @ (Cause::DockerResponseServerError { .. } | Cause::JsonDataError { .. }),
+        )) => Ok(Described {
+            evidence: from_listed(container),
+            failure: Some(cause.to_string()),
+            ..Described::default()
         }),
         Ok(Err(cause)) => Err(failed(cause.to_string())),
         Err(_) => Err(failed(format!(
@@ -93,9 +103,9 @@ fn from_inspected(container: &Container, inspected: ContainerInspectResponse) ->
             exit_code: state.exit_code,
             ..from_listed(container)
         },
-        directory: String::new(),
         is_terminal: config.tty.unwrap_or_default(),
         mounts: mounts.filter_map(|mount| mount.destination).collect(),
+        ..Described::default()
     }
 }
 

@@ -131,6 +131,11 @@ impl Collection<'_> {
         mut archive: ArchiveWriter,
         phases: &[EvidenceKind],
     ) -> Result<Evidence, EvidenceError> {
+        for at in 0..self.described.len() {
+            if let Some(cause) = self.described[at].failure.take() {
+                self.note_failure(at, "the properties", &SourceError::Failed(cause));
+            }
+        }
         // Small evidence first: it must not fall victim to large files.
         for kind in phases {
             for at in 0..self.described.len() {

@@ -345,6 +345,26 @@ async fn an_engine_that_does_not_respond_is_an_error_and_leaves_no_archive() {
 }
 
 #[tokio::test]
+async fn a_container_that_the_engine_cannot_describe_is_saved_all_the_same() {
+    for required in [false, true] {
+        let fixture = Fixture::new("logs", required);
+        fixture.add_container("good", &frame(1, "2026-11-30T09:00:02Z hello\n"), "[]");
+        fixture.add_container("bad", &frame(1, "2026-11-30T09:00:02Z hello\n"), "[]");
+        let broken = br#"{"message":"the layer is damaged"}"#.to_vec();
+        fixture.respond("bad/json", Response::Whole(500, broken));
+        let saved = fixture.save(&["good", "bad"]).await;
+        assert_eq!(saved.is_err(), required, "{saved:?}");
+        let (files, manifest) = unpack(&fixture.archives()[0]);
+        assert!(files.contains_key("containers/bad/log.txt"), "{files:?}");
+        let problems: Vec<_> = (manifest.containers.iter())
+            .map(|container| container.problems.join("; "))
+            .collect();
+        assert_eq!(problems[0], "");
+        assert!(problems[1].contains("the layer is damaged"), "{problems:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_driver_that_keeps_no_log_is_not_a_failure() {
     let fixture = Fixture::new("logs", true);
     fixture.add_container("a", b"", "null");
