@@ -203,6 +203,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             logged_reasons: HashSet::new(),
             host,
         };
+        for (operation_id, not_after) in agent.machine.unrecorded() {
+            agent.runtime.restore_unrecorded(operation_id, not_after);
+        }
         agent.apply(step).await?;
         agent.handle_event(Event::ConnectionChanged).await?;
         Ok(agent)
@@ -361,6 +364,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         };
         self.counters.count_event(&event);
         self.spans.observe_event(&event);
+        if let AgentEvent::ResultRecorded { operation_id, .. } = &event {
+            self.runtime.end_operation(*operation_id);
+        }
         if is_new {
             log_event(&self.host, event);
         }

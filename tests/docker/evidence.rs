@@ -10,7 +10,7 @@ use scuttle_tests::cluster::docker_host::DockerHost;
 use scuttle_tests::faults::engine_proxy::{EngineProxy, Fault};
 use scuttle_tests::programs::scuttle::run_scuttle;
 use scuttle_tests::servers::dockerd::{Daemon, MANAGED};
-use scuttle_tests::{Role, TestResult};
+use scuttle_tests::{Role, TestResult, wait_until};
 use serde_json::Value;
 
 use crate::teardown::shard_error;
@@ -246,4 +246,37 @@ async fn a_decky_whose_evidence_is_optional_is_removed() -> TestResult {
     assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
     assert_eq!(stage.daemon.containers().await?, "");
     stage.wait_for_note("evidence").await
+}
+
+/// The agent is killed when one decky is completely removed and another is not. The result of the
+/// continued teardown has the evidence of both.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn evidence_that_was_saved_before_a_kill_is_in_the_result() -> TestResult {
+    let daemon = start_compromised().await?;
+    daemon.run("snare", "lure", &MANAGED, &COMPROMISED).await?;
+    let lure = daemon.find_object("lure").await?;
+    let proxy = EngineProxy::start(&daemon.socket())?;
+    let held = lure.clone();
+    proxy.inject(Fault::Held, move |call| call.is("DELETE", &held));
+    let scratch = tempfile::tempdir()?;
+    let dir = scratch.path().join("evidence").display().to_string();
+    let flags = ["--evidence-dir", &dir, "--evidence", "logs"];
+    let mut stage = DockerHost::start_through(&proxy, daemon, &flags).await?;
+    stage.wait_for_states("snare running, trap running").await?;
+
+    let id = stage.start_teardown(None).await?;
+    proxy.wait_for_call(|call| call.is("DELETE", &lure)).await?;
+    let daemon = &stage.daemon;
+    let containers = || daemon.containers();
+    wait_until("bait is removed", containers, |left| left == "lure").await?;
+    stage.agent.kill().await?;
+    proxy.remove_faults();
+    stage.restart_agent().await?;
+    let operation = stage.wait_for_end(id).await?;
+    assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
+    let shards = operation.shards.iter().flatten();
+    let saved = shards.filter(|shard| shard.evidence.is_some());
+    assert_eq!(saved.count(), 2, "{operation:?}");
+    Ok(())
 }

@@ -102,6 +102,14 @@ impl Retention {
         }
     }
 
+    /// Returns the decky of each archive of an operation. A decky with several archives repeats.
+    pub(super) fn deckies_of(&self, operation: OperationId) -> impl Iterator<Item = &DeckyId> {
+        let archives = self.archives.keys();
+        archives
+            .filter(move |name| name.operation == operation)
+            .map(|name| &name.decky)
+    }
+
     pub(super) fn names_of<'a>(
         &'a self,
         operation: OperationId,

@@ -168,6 +168,16 @@ impl EvidenceStore {
         names.iter().filter_map(read).collect()
     }
 
+    /// Returns the evidence that an operation has saved, with the last archive of each decky.
+    pub(crate) fn find_saved(&self, operation: OperationId) -> BTreeMap<DeckyId, Evidence> {
+        let deckies: Vec<_> = self.retention().deckies_of(operation).cloned().collect();
+        let saved = deckies.into_iter().filter_map(|decky| {
+            let last = self.read_sidecars(operation, &decky).pop()?;
+            Some((decky, self.to_evidence(last)))
+        });
+        saved.collect()
+    }
+
     /// Returns the evidence that a sidecar describes.
     pub(crate) fn to_evidence(&self, sidecar: Sidecar) -> Evidence {
         Evidence {

@@ -16,7 +16,7 @@ mod teardowns;
 #[cfg(test)]
 mod tests;
 
-use scuttle_schemas::BootId;
+use scuttle_schemas::{BootId, OperationId, Timestamp};
 use uuid::Uuid;
 
 pub use effect::{Effect, Step};
@@ -149,6 +149,14 @@ impl Machine {
         entries.extend(self.results.to_entries());
         entries.extend(self.cancelled.to_entries());
         entries
+    }
+
+    /// Returns the operations that ended and whose results the controller has not recorded, with
+    /// their deadlines.
+    pub fn unrecorded(&self) -> impl Iterator<Item = (OperationId, Timestamp)> {
+        let finished = self.results.finished.iter();
+        let unrecorded = finished.filter(|(_, operation)| !operation.recorded);
+        unrecorded.map(|(id, operation)| (*id, operation.finished.not_after))
     }
 
     /// Returns the id of this boot. It differs from the id in `Config` if the host's clock has

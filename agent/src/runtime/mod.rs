@@ -130,6 +130,13 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Returns a counter that changes whenever the inventory may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Called at the start of the agent for each operation that ended with an earlier start, and
+    /// whose result the controller has not recorded.
+    fn restore_unrecorded(&self, _operation_id: OperationId, _not_after: Timestamp) {}
+
+    /// Called when the controller has recorded the result of an operation, which is thus over.
+    fn end_operation(&self, _operation_id: OperationId) {}
 }
 
 /// The reason why a runtime cannot read its inventory.

@@ -122,6 +122,18 @@ fn the_oldest_archives_make_room_but_not_those_of_open_operations() {
 }
 
 #[test]
+fn the_last_archive_of_each_decky_of_an_operation_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), 16 * UNIT).expect("opened");
+    save(&store, operation(1), b"first").expect("saved");
+    save(&store, operation(2), b"other").expect("saved");
+    let last = save(&store, operation(1), b"second").expect("saved");
+    let found = store.find_saved(operation(1));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(decky(), last)]);
+    assert!(store.find_saved(operation(3)).is_empty());
+}
+
+#[test]
 fn an_archive_is_cut_where_open_operations_use_the_rest_of_the_directory() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path(), 16 * UNIT).expect("opened");

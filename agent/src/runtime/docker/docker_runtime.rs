@@ -1,23 +1,24 @@
 //! The implementation of the `Runtime` trait for Docker, and its cached inventory. `watcher`
 //! reports the changes that make parts of the cache stale.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex as BlockingMutex, MutexGuard, PoisonError};
 
-use scuttle_schemas::HostId;
+use scuttle_schemas::{HostId, OperationId, Timestamp};
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use super::engine::Engine;
-use super::listing::Listed;
+use super::deckies::listing::Listed;
+use super::deckies::register::Register;
+use super::deckies::shared_register::{ReadError, SharedRegister};
+use super::engine::client::Engine;
+use super::engine::stop_settings::StopSettingsCache;
 use super::notes::TeardownNotes;
-use super::register::Register;
 use super::settings::DockerSettings;
-use super::shared_register::{ReadError, SharedRegister};
-use super::stop_settings::StopSettingsCache;
 use super::teardown;
 use super::teardown::context::TeardownContext;
-use crate::evidence::store::EvidenceStore;
+use crate::clock::wall_clock;
+use crate::evidence::store::{EvidenceStore, OpenOperation};
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
 
 /// The runtime for one host's Docker Engine. The future of `watch` must be polled alongside the
@@ -29,6 +30,8 @@ pub struct DockerRuntime {
     pub(super) settings: DockerSettings,
     /// The store for evidence, or `None` if no evidence is kept.
     evidence: Option<Arc<EvidenceStore>>,
+    /// The operations whose results are not recorded, by id.
+    unrecorded: BlockingMutex<BTreeMap<OperationId, Unrecorded>>,
     /// The parts of the cache that may differ from the Engine.
     stale: BlockingMutex<StaleParts>,
     cache: Mutex<Cache>,
@@ -38,6 +41,13 @@ pub struct DockerRuntime {
     notes: TeardownNotes,
     pub(super) stop_settings: StopSettingsCache,
     changes: watch::Sender<u64>,
+}
+
+/// An operation whose result the controller has not recorded. Its evidence must not be dropped.
+#[derive(Debug)]
+struct Unrecorded {
+    not_after: Timestamp,
+    _open: OpenOperation,
 }
 
 /// The parts of the cache that may differ from the Engine.
@@ -75,6 +85,7 @@ impl DockerRuntime {
         Self {
             host,
             evidence,
+            unrecorded: BlockingMutex::default(),
             stale: BlockingMutex::new(StaleParts {
                 everything: true,
                 ..StaleParts::default()
@@ -157,6 +168,26 @@ impl DockerRuntime {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Keeps the evidence of an operation until its result is recorded, or its deadline has passed.
+    fn keep_evidence(&self, operation: OperationId, not_after: Timestamp) {
+        let Some(store) = &self.evidence else {
+            return;
+        };
+        let open = Unrecorded {
+            not_after,
+            _open: store.begin(operation),
+        };
+        let now = wall_clock();
+        let mut unrecorded = self.unrecorded();
+        unrecorded.retain(|_, open| open.not_after >= now);
+        unrecorded.insert(operation, open);
+    }
+
+    fn unrecorded(&self) -> MutexGuard<'_, BTreeMap<OperationId, Unrecorded>> {
+        let lock = self.unrecorded.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stale(&self) -> MutexGuard<'_, StaleParts> {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,6 +200,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn teardown(&self, teardown: Teardown, progress: ProgressSink) -> TeardownReport {
+        self.keep_evidence(teardown.operation_id, teardown.not_after);
         let context = TeardownContext {
             settings: &self.settings,
             register: &self.register,
@@ -186,5 +218,13 @@ impl Runtime for DockerRuntime {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn restore_unrecorded(&self, operation_id: OperationId, not_after: Timestamp) {
+        self.keep_evidence(operation_id, not_after);
+    }
+
+    fn end_operation(&self, operation_id: OperationId) {
+        self.unrecorded().remove(&operation_id);
     }
 }

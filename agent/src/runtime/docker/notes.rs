@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use scuttle_schemas::Note;
 use scuttle_schemas::agents::MAX_NOTES;
 
-use super::deckies::Deckies;
+use super::deckies::grouping::Deckies;
 
 /// The maximum number of notes of teardowns. Further notes are dropped.
 const MAX_TEARDOWN_NOTES: usize = MAX_NOTES / 2;

@@ -1,6 +1,6 @@
 //! The rule that determines the deckies of a host, as the operator chooses it.
 
-use super::container::{MANAGED_LABEL, PROJECT_LABEL};
+use super::engine::container::{MANAGED_LABEL, PROJECT_LABEL};
 
 /// The rule that determines the deckies of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

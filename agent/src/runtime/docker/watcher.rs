@@ -10,9 +10,9 @@ use bollard::models::{EventMessage, EventMessageTypeEnum as EventMessageType};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::deckies::shared_register::ReadError;
 use super::docker_runtime::DockerRuntime;
-use super::engine::Engine;
-use super::shared_register::ReadError;
+use super::engine::client::Engine;
 use crate::runtime::Inventory;
 
 /// The delay between an event and reading the inventory after a quiet time, so that one read covers

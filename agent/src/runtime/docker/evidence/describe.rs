@@ -7,7 +7,7 @@ use bollard::Docker;
 use bollard::errors::Error as Cause;
 use bollard::models::ContainerInspectResponse;
 
-use super::super::container::Container;
+use super::super::engine::container::Container;
 use crate::evidence::error::EvidenceError;
 use crate::evidence::manifest::{Address, ContainerEvidence};
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::raw_get::encode_query;
+use super::super::engine::raw_get::encode_query;
 use super::changes::{ChangedPaths, PathRequest};
 use super::source::{self, SourceError, Timeouts};
 use crate::evidence::archive::ArchiveWriter;

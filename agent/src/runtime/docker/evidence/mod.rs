@@ -30,7 +30,7 @@ use self::describe::{Described, choose_directory, describe};
 use self::files::FilesFetch;
 use self::log_format::{CopyFailure, copy_log};
 use self::source::{SourceError, Timeouts};
-use super::container::Container;
+use super::engine::container::Container;
 use crate::evidence::archive::{ArchiveWriter, Content, FileWriter};
 use crate::evidence::chunk_stream::{run_blocking, run_with_source};
 use crate::evidence::error::EvidenceError;

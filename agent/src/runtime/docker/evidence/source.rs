@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::super::raw_get;
+use super::super::engine::raw_get;
 
 /// The timeout for the beginning of a response. The Engine compares all files of a container before
 /// it lists the changes.

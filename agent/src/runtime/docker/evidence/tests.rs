@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use uuid::Uuid;
 
-use super::super::container::Container;
+use super::super::engine::container::Container;
 use super::{EvidenceError, EvidenceJob, Timeouts, save_with_timeouts};
 use crate::evidence::manifest::Manifest;
 use crate::evidence::settings::EvidenceSettings;

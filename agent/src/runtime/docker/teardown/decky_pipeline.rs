@@ -10,10 +10,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::container::Container;
-use super::super::deckies::{Decky, Member};
-use super::super::engine::EngineError;
-use super::super::engine_retry::{RETRY_DELAY, RetryingEngine};
+use super::super::deckies::grouping::{Decky, Member};
+use super::super::engine::client::EngineError;
+use super::super::engine::container::Container;
+use super::super::engine::retry::{RETRY_DELAY, RetryingEngine};
 use super::super::evidence::{self, EvidenceJob};
 use super::context::{BUSY_TIMEOUT, TeardownContext};
 use super::decky_progress::DeckyProgress;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::engine::EngineError;
-use super::super::engine_retry::RetryingEngine;
+use super::super::engine::client::EngineError;
+use super::super::engine::retry::RetryingEngine;
 use super::context::TeardownContext;
 use super::outcome::{Leftover, Targets};
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use scuttle_schemas::DeckyId;
+use scuttle_schemas::agents::Evidence;
 use tokio::sync::Semaphore;
 
 use self::context::TeardownContext;
@@ -29,11 +30,11 @@ use self::decky_pipeline::DeckyPipeline;
 use self::decky_progress::DeckyProgress;
 use self::outcome::{Leftover, Targets};
 use self::report::AfterTeardown;
-use super::deckies::Deckies;
-use super::engine_retry::RetryingEngine;
-use super::listing::Listed;
+use super::deckies::grouping::Deckies;
+use super::deckies::listing::Listed;
+use super::deckies::shared_register::ReadError;
+use super::engine::retry::RetryingEngine;
 use super::preset::Preset;
-use super::shared_register::ReadError;
 use crate::runtime::{ProgressSink, Teardown, TeardownReport};
 
 /// The maximum duration for which the Engine may be unreachable during a teardown.
@@ -89,7 +90,14 @@ impl TeardownJob<'_> {
     }
 
     async fn remove(&self, before: Deckies, progress: ProgressSink) -> TeardownReport {
-        let (targets, refused) = self.choose_targets(before);
+        let (mut targets, refused) = self.choose_targets(before);
+        let saved = self.find_saved_evidence().await;
+        if self.teardown.decky_id.is_none() {
+            // An earlier attempt, which was interrupted, may have removed these deckies completely.
+            for decky in saved.keys().filter(|decky| !refused.contains_key(*decky)) {
+                targets.entry(decky.clone()).or_default();
+            }
+        }
         let progress = DeckyProgress::new(progress, targets.keys());
         let stops = Semaphore::new(MAX_STOPS);
         let operation = self.teardown.operation_id;
@@ -107,7 +115,12 @@ impl TeardownJob<'_> {
             let outcome = pipeline.run(id, decky).await;
             (id.clone(), outcome)
         });
-        let outcomes: BTreeMap<_, _> = join_all(removed).await.into_iter().collect();
+        let mut outcomes: BTreeMap<_, _> = join_all(removed).await.into_iter().collect();
+        for (decky, evidence) in saved {
+            if let Some(outcome) = outcomes.get_mut(&decky) {
+                outcome.evidence.get_or_insert(evidence);
+            }
+        }
         let is_complete =
             refused.is_empty() && outcomes.values().all(|outcome| outcome.errors.is_empty());
         let shared_errors = self.remove_shared_objects(&targets, is_complete).await;
@@ -126,6 +139,17 @@ impl TeardownJob<'_> {
             }
             Err(error) => report::build_unverified(targets.keys(), &error),
         }
+    }
+
+    /// Returns the evidence that earlier attempts of this operation have saved, before the agent
+    /// was interrupted.
+    async fn find_saved_evidence(&self) -> BTreeMap<DeckyId, Evidence> {
+        let Some(store) = self.context.evidence.cloned() else {
+            return BTreeMap::new();
+        };
+        let operation = self.teardown.operation_id;
+        let found = tokio::task::spawn_blocking(move || store.find_saved(operation)).await;
+        found.unwrap_or_default()
     }
 
     /// Returns the deckies to remove, and the errors of those that are not removed.
@@ -193,12 +217,12 @@ mod tests {
     use tokio::sync::Semaphore;
     use uuid::Uuid;
 
+    use super::super::deckies::register::Register;
+    use super::super::deckies::shared_register::SharedRegister;
+    use super::super::engine::stop_settings::StopSettingsCache;
     use super::super::notes::TeardownNotes;
     use super::super::preset::{Preset, ProjectFilter};
-    use super::super::register::Register;
     use super::super::settings::DockerSettings;
-    use super::super::shared_register::SharedRegister;
-    use super::super::stop_settings::StopSettingsCache;
     use super::{RetryingEngine, TeardownContext, run_on};
     use crate::runtime::{ProgressSink, Teardown, TeardownReport};
 

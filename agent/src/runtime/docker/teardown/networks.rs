@@ -4,11 +4,11 @@
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::super::container::PROJECT_LABEL;
-use super::super::deckies::DECNET_NETWORK;
-use super::super::engine::EngineError;
-use super::super::engine_retry::{RETRY_DELAY, RetryingEngine};
-use super::super::listing::{ListedNetwork, to_listed_network};
+use super::super::deckies::grouping::DECNET_NETWORK;
+use super::super::deckies::listing::{ListedNetwork, to_listed_network};
+use super::super::engine::client::EngineError;
+use super::super::engine::container::PROJECT_LABEL;
+use super::super::engine::retry::{RETRY_DELAY, RetryingEngine};
 use super::context::{ENDPOINT_TIMEOUT, TeardownContext};
 use super::outcome::{Leftover, Targets};
 

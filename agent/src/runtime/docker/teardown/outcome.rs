@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scuttle_schemas::DeckyId;
 use scuttle_schemas::agents::Evidence;
 
-use super::super::deckies::Decky;
+use super::super::deckies::grouping::Decky;
 
 /// The targets of a teardown, with the containers and networks that they had at its start.
 pub(super) type Targets = BTreeMap<DeckyId, Decky>;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use scuttle_schemas::agents::{ReportedOutcome, ShardResult};
 use scuttle_schemas::{DeckyId, Text};
 
-use super::super::deckies::{Deckies, Decky, Member};
-use super::super::listing::Listed;
+use super::super::deckies::grouping::{Deckies, Decky, Member};
+use super::super::deckies::listing::Listed;
+use super::super::deckies::shared_register::ReadError;
 use super::super::preset::Preset;
-use super::super::shared_register::ReadError;
 use super::outcome::{DeckyOutcome, Leftover, Targets};
 use crate::runtime::TeardownReport;
 
@@ -175,8 +175,8 @@ mod tests {
 
     use scuttle_schemas::{DeckyId, Text};
 
-    use super::super::super::container::{Container, UnreadableContainer};
-    use super::super::super::listing::{Listed, ListedNetwork};
+    use super::super::super::deckies::listing::{Listed, ListedNetwork};
+    use super::super::super::engine::container::{Container, UnreadableContainer};
     use super::super::super::preset::ProjectFilter;
     use super::{
         AfterTeardown, Deckies, Decky, DeckyOutcome, Member, Preset, Targets, TeardownReport,

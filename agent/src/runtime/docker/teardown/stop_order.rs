@@ -6,7 +6,7 @@
 //! keep the network alive until the last of them stops, and the services of a `decnet` decky would
 //! otherwise double the grace period.
 
-use super::super::deckies::Member;
+use super::super::deckies::grouping::Member;
 
 /// Returns, for each member, the indices of the members that must have stopped before it.
 /// Dependencies that form a cycle are ignored.
@@ -48,8 +48,8 @@ fn depends_on(member: &Member, other: &Member) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::container::{Container, Dependency};
-    use super::super::super::deckies::Member;
+    use super::super::super::deckies::grouping::Member;
+    use super::super::super::engine::container::{Container, Dependency};
     use super::find_dependents;
 
     fn build_members(services: &[(&str, &[&str])]) -> Vec<Member> {

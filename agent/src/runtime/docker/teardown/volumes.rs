@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::container::PROJECT_LABEL;
-use super::super::deckies::Decky;
-use super::super::engine_retry::RetryingEngine;
+use super::super::deckies::grouping::Decky;
+use super::super::engine::container::PROJECT_LABEL;
+use super::super::engine::retry::RetryingEngine;
 use super::super::preset::Preset;
 use super::context::TeardownContext;
 use super::outcome::{Leftover, Targets};

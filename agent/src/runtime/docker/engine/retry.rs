@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::engine::{Engine, EngineError};
+use super::client::{Engine, EngineError};
 
 /// The delay between two attempts of the same call.
-pub(super) const RETRY_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// A client that repeats calls while the Engine is unreachable.
-pub(super) struct RetryingEngine {
+pub(crate) struct RetryingEngine {
     socket: PathBuf,
     /// The maximum duration of an outage of the Engine, measured across all calls.
     max_outage: Duration,
@@ -25,7 +25,7 @@ pub(super) struct RetryingEngine {
 }
 
 impl RetryingEngine {
-    pub(super) fn new(socket: PathBuf, max_outage: Duration) -> Self {
+    pub(crate) fn new(socket: PathBuf, max_outage: Duration) -> Self {
         Self {
             socket,
             max_outage,
@@ -36,7 +36,7 @@ impl RetryingEngine {
 
     /// Calls the Engine. While the Engine is unreachable, repeats the call for at most
     /// `max_outage`.
-    pub(super) async fn call<T, Response>(
+    pub(crate) async fn call<T, Response>(
         &self,
         call: impl Fn(Engine) -> Response,
     ) -> Result<T, EngineError>

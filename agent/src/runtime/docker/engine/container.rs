@@ -8,16 +8,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The labels that Compose sets.
-pub(super) const PROJECT_LABEL: &str = "com.docker.compose.project";
+pub(crate) const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const DEPENDS_ON_LABEL: &str = "com.docker.compose.depends_on";
 const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
 /// The condition in [`DEPENDS_ON_LABEL`] under which the dependency runs once and exits.
 const COMPLETED: &str = "service_completed_successfully";
 /// The label that operators set on the containers and networks of deckies.
-pub(super) const MANAGED_LABEL: &str = "scuttle.managed";
+pub(crate) const MANAGED_LABEL: &str = "scuttle.managed";
 /// The label of a container whose decky is only removed by a command that overrides the protection.
-pub(super) const PROTECTED_LABEL: &str = "scuttle.protected";
+pub(crate) const PROTECTED_LABEL: &str = "scuttle.protected";
 /// The label of a container that does its work once and exits.
 const ONE_SHOT_LABEL: &str = "scuttle.oneshot";
 /// The label that names the decky of a container in a `decnet` project.
@@ -32,52 +32,52 @@ const FLEET_SERVICE_LABEL: &str = "decnet.fleet.service_name";
     clippy::struct_excessive_bools,
     reason = "each stands for an independent label or state of the container"
 )]
-pub(super) struct Container {
-    pub(super) id: String,
+pub(crate) struct Container {
+    pub(crate) id: String,
     /// The name without the leading slash of the API.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The Compose project.
-    pub(super) project: String,
+    pub(crate) project: String,
     /// The Compose service. Empty if Compose did not create the container.
-    pub(super) service: String,
+    pub(crate) service: String,
     /// The services that Compose starts before this service.
-    pub(super) depends_on: Vec<Dependency>,
+    pub(crate) depends_on: Vec<Dependency>,
     /// Whether the container has the label `scuttle.managed=true`.
-    pub(super) managed: bool,
+    pub(crate) managed: bool,
     /// Whether the container has the label `scuttle.protected=true`.
-    pub(super) protected: bool,
+    pub(crate) protected: bool,
     /// Whether `docker compose run` created the container.
-    pub(super) one_off: bool,
+    pub(crate) one_off: bool,
     /// Whether the container has the label `scuttle.oneshot=true`.
-    pub(super) one_shot: bool,
+    pub(crate) one_shot: bool,
     /// The decky and the service that the labels for a `decnet` project name.
-    pub(super) fleet_decky: Option<String>,
-    pub(super) fleet_service: Option<String>,
+    pub(crate) fleet_decky: Option<String>,
+    pub(crate) fleet_service: Option<String>,
     /// The id of the container whose network this container shares.
-    pub(super) shares_network_of: Option<String>,
-    pub(super) condition: Condition,
+    pub(crate) shares_network_of: Option<String>,
+    pub(crate) condition: Condition,
     /// Whether the container has exited with code 0.
-    pub(super) completed: bool,
+    pub(crate) completed: bool,
     /// The network name and IPv4 address of each endpoint, sorted by network.
-    pub(super) addresses: Vec<(String, String)>,
+    pub(crate) addresses: Vec<(String, String)>,
     /// The reference with which the container was created, such as `nginx:1.27`.
-    pub(super) image: String,
-    pub(super) image_id: String,
+    pub(crate) image: String,
+    pub(crate) image_id: String,
     /// The names of the named and anonymous volumes.
-    pub(super) volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
 }
 
 /// A service that Compose starts before another service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dependency {
-    pub(super) service: String,
+pub(crate) struct Dependency {
+    pub(crate) service: String,
     /// Whether the dependency must exit with code 0 before the other service starts.
-    pub(super) must_complete: bool,
+    pub(crate) must_complete: bool,
 }
 
 /// The condition of a container, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// Running, and healthy if it has a health check.
     #[default]
     Running,
@@ -93,7 +93,7 @@ pub(super) enum Condition {
 /// text, because Engines differ: Podman, for example, lists the state `stopped`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListedContainer {
+pub(crate) struct ListedContainer {
     id: String,
     #[serde(default)]
     names: Option<Vec<String>>,
@@ -144,12 +144,12 @@ struct ListedMount {
 
 /// An entry of a listing that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnreadableContainer {
+pub(crate) struct UnreadableContainer {
     /// The name, or the id if the name cannot be read either.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The Compose project, or `None` if it cannot be read either.
-    pub(super) project: Option<String>,
-    pub(super) cause: String,
+    pub(crate) project: Option<String>,
+    pub(crate) cause: String,
 }
 
 impl fmt::Display for UnreadableContainer {
@@ -159,7 +159,7 @@ impl fmt::Display for UnreadableContainer {
 }
 
 /// Decodes an entry of a listing.
-pub(super) fn decode_entry(entry: Value) -> Result<ListedContainer, UnreadableContainer> {
+pub(crate) fn decode_entry(entry: Value) -> Result<ListedContainer, UnreadableContainer> {
     let text = |pointer: &str| Some(entry.pointer(pointer)?.as_str()?.to_owned());
     let name = text("/Names/0").or_else(|| text("/Id"));
     let name = name.map_or_else(
@@ -178,20 +178,20 @@ pub(super) fn decode_entry(entry: Value) -> Result<ListedContainer, UnreadableCo
 
 impl ListedContainer {
     /// Returns the name without the leading slash of the API, or the id if there is no name.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let name = self.names.iter().flatten().next().unwrap_or(&self.id);
         name.trim_start_matches('/')
     }
 
     /// Returns the reference with which the container was created.
-    pub(super) fn image(&self) -> &str {
+    pub(crate) fn image(&self) -> &str {
         self.image.as_deref().unwrap_or_default()
     }
 }
 
 impl Container {
     /// Reads an entry of a listing. Returns `None` if the container belongs to no Compose project.
-    pub(super) fn from_listed(listed: ListedContainer) -> Option<Self> {
+    pub(crate) fn from_listed(listed: ListedContainer) -> Option<Self> {
         let name = listed.name().to_owned();
         let mut labels = listed.labels.unwrap_or_default();
         let mut label = |name: &str| labels.remove(name).filter(|value| !value.is_empty());

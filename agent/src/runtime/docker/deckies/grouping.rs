@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use scuttle_schemas::agents::{ReportedShard, ReportedState};
 use scuttle_schemas::{DeckyId, Labels, Services};
 
-use super::container::{Condition, Container, MANAGED_LABEL, PROTECTED_LABEL, UnreadableContainer};
+use super::super::engine::container::{
+    Condition, Container, MANAGED_LABEL, PROTECTED_LABEL, UnreadableContainer,
+};
+use super::super::preset::{Preset, ProjectFilter};
 use super::listing::{Listed, ListedNetwork};
 use super::names::to_decky_id;
-use super::preset::{Preset, ProjectFilter};
 use super::register::{Register, SeenDecky};
 
 /// The network that all deckies of a `decnet` host share. It is removed only with the whole host.
-pub(super) const DECNET_NETWORK: &str = "decnet_lan";
+pub(crate) const DECNET_NETWORK: &str = "decnet_lan";
 
 /// The maximum number of services in a report.
 const MAX_SERVICES: usize = 32;
@@ -22,35 +24,35 @@ const MAX_SERVICE_CHARS: usize = 64;
 
 /// A container of a decky.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) container: Container,
+pub(crate) struct Member {
+    pub(crate) container: Container,
     /// The service that the container provides, if any.
-    pub(super) service: Option<String>,
+    pub(crate) service: Option<String>,
 }
 
 /// The containers and networks of a decky.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Decky {
+pub(crate) struct Decky {
     /// The Compose project, or the name of a `decnet` decky.
-    pub(super) name: String,
-    pub(super) members: Vec<Member>,
+    pub(crate) name: String,
+    pub(crate) members: Vec<Member>,
     /// The networks that belong to this decky alone.
-    pub(super) networks: Vec<ListedNetwork>,
+    pub(crate) networks: Vec<ListedNetwork>,
     /// Whether the deployment has, or had, a container with the label `scuttle.protected=true`.
-    pub(super) protected: bool,
+    pub(crate) protected: bool,
 }
 
 /// The deckies of this host at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Deckies {
-    pub(super) by_id: BTreeMap<DeckyId, Decky>,
+pub(crate) struct Deckies {
+    pub(crate) by_id: BTreeMap<DeckyId, Decky>,
     /// Descriptions of the Compose projects that are not deckies, by the id that each would have.
-    pub(super) foreign: BTreeMap<DeckyId, String>,
-    pub(super) unreadable: Vec<UnreadableContainer>,
+    pub(crate) foreign: BTreeMap<DeckyId, String>,
+    pub(crate) unreadable: Vec<UnreadableContainer>,
 }
 
 /// Groups the containers and networks of a listing by decky.
-pub(super) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Register) -> Deckies {
+pub(crate) fn group_by_decky(preset: &Preset, listed: &Listed, register: &Register) -> Deckies {
     let mut deckies = Deckies {
         unreadable: listed.unreadable.clone(),
         ..Deckies::default()
@@ -151,7 +153,7 @@ impl Deckies {
     }
 
     /// Returns an unreadable container that may belong to a decky.
-    pub(super) fn find_unreadable(
+    pub(crate) fn find_unreadable(
         &self,
         preset: &Preset,
         decky: &DeckyId,
@@ -161,7 +163,7 @@ impl Deckies {
     }
 
     /// Returns what the register has to know of each decky.
-    pub(super) fn to_seen(&self) -> BTreeMap<DeckyId, SeenDecky> {
+    pub(crate) fn to_seen(&self) -> BTreeMap<DeckyId, SeenDecky> {
         let to_seen = |(id, decky): (&DeckyId, &Decky)| {
             let seen = SeenDecky {
                 name: decky.name.clone(),
@@ -173,7 +175,7 @@ impl Deckies {
         self.by_id.iter().map(to_seen).collect()
     }
 
-    pub(super) fn to_reported_shards(&self, register: &Register) -> Vec<ReportedShard> {
+    pub(crate) fn to_reported_shards(&self, register: &Register) -> Vec<ReportedShard> {
         let to_shard = |(decky_id, decky): (&DeckyId, &Decky)| {
             let known = register.get(decky_id);
             ReportedShard {

@@ -19,7 +19,7 @@ const MAX_ID_BYTES: usize = 64;
 const HASH_DIGITS: usize = 16;
 
 /// Returns the id of the decky with this name.
-pub(super) fn to_decky_id(name: &str) -> DeckyId {
+pub(crate) fn to_decky_id(name: &str) -> DeckyId {
     if !name.starts_with(PREFIX)
         && let Ok(id) = name.parse()
     {

@@ -9,15 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
+use super::client::{Engine, StopSettings};
 use super::container::Container;
-use super::engine::{Engine, StopSettings};
 
 /// The maximum number of containers that are inspected at the same time.
 const MAX_READS: usize = 4;
 
 /// The stop settings of the listed containers, as far as they have been read.
 #[derive(Debug, Default)]
-pub(super) struct StopSettingsCache {
+pub(crate) struct StopSettingsCache {
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Notified when the settings of a container are missing.
     missing: Notify,
@@ -34,7 +34,7 @@ enum Entry {
 
 impl StopSettingsCache {
     /// Returns the settings of a container if they have been read since it last changed.
-    pub(super) fn get(&self, id: &str) -> Option<StopSettings> {
+    pub(crate) fn get(&self, id: &str) -> Option<StopSettings> {
         match self.lock().get(id) {
             Some(Entry::Known(settings)) => Some(*settings),
             _ => None,
@@ -42,7 +42,7 @@ impl StopSettingsCache {
     }
 
     /// Keeps only the entries of these containers, and requests the settings of new ones.
-    pub(super) fn set_containers(&self, containers: &BTreeMap<String, Container>) {
+    pub(crate) fn set_containers(&self, containers: &BTreeMap<String, Container>) {
         let mut entries = self.lock();
         entries.retain(|id, _| containers.contains_key(id));
         for id in containers.keys() {
@@ -54,17 +54,17 @@ impl StopSettingsCache {
     }
 
     /// Forgets the settings of a container, which may have changed.
-    pub(super) fn forget(&self, id: &str) {
+    pub(crate) fn forget(&self, id: &str) {
         self.lock().remove(id);
     }
 
     /// Forgets all settings.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 
     /// Reads missing settings from the Engine, forever.
-    pub(super) async fn read_missing(&self, socket: &Path) {
+    pub(crate) async fn read_missing(&self, socket: &Path) {
         loop {
             self.missing.notified().await;
             let ids = self.take_missing();

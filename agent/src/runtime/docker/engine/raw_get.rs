@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 const MAX_ERROR_BYTES: usize = 4096;
 
 /// A task that is aborted when this value is dropped, which closes its connection.
-pub(super) struct Connection(JoinHandle<()>);
+pub(crate) struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -33,7 +33,7 @@ impl Drop for Connection {
 ///
 /// # Errors
 /// If the connection fails, or the response has another status than 200.
-pub(super) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Connection), Cause> {
+pub(crate) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Connection), Cause> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = Connection(tokio::spawn(async {
@@ -58,20 +58,20 @@ pub(super) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Conne
 ///
 /// # Errors
 /// As for [`send`]. Also, if the response is not JSON.
-pub(super) async fn get_json(socket: &Path, target: &str) -> Result<Value, Cause> {
+pub(crate) async fn get_json(socket: &Path, target: &str) -> Result<Value, Cause> {
     let (body, _connection) = send(socket, target).await?;
     Ok(serde_json::from_slice(&body.collect().await?.to_bytes())?)
 }
 
 /// Returns the query of a request with `filters`, in the form `{"label":["a","b"]}`.
-pub(super) fn encode_filters(key: &str, values: &[&str]) -> String {
+pub(crate) fn encode_filters(key: &str, values: &[&str]) -> String {
     let filters = serde_json::json!({ key: values }).to_string();
     format!("filters={}", encode_query(&filters))
 }
 
 /// Percent-encodes a value of a query. Leaves ASCII letters, digits, `-`, `_`, `.`, `~` and `/` as
 /// they are.
-pub(super) fn encode_query(text: &str) -> String {
+pub(crate) fn encode_query(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
             char::from(byte).to_string()

@@ -3,15 +3,15 @@
 use scuttle_schemas::agents::ReportedShard;
 use tokio::sync::Mutex;
 
-use super::deckies::{Deckies, group_by_decky};
-use super::engine::EngineError;
+use super::super::engine::client::EngineError;
+use super::super::preset::Preset;
+use super::grouping::{Deckies, group_by_decky};
 use super::listing::Listed;
-use super::preset::Preset;
 use super::register::Register;
 
 /// The reason why the inventory cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("{0}")]
@@ -20,15 +20,15 @@ pub(super) enum ReadError {
 
 /// The register of known deckies, shared by the inventory and the teardowns.
 #[derive(Debug)]
-pub(super) struct SharedRegister(Mutex<Register>);
+pub(crate) struct SharedRegister(Mutex<Register>);
 
 impl SharedRegister {
-    pub(super) fn new(register: Register) -> Self {
+    pub(crate) fn new(register: Register) -> Self {
         Self(Mutex::new(register))
     }
 
     /// Groups a listing by decky, and updates the register, which is then durable.
-    pub(super) async fn group(
+    pub(crate) async fn group(
         &self,
         preset: &Preset,
         listed: &Listed,
@@ -40,7 +40,7 @@ impl SharedRegister {
     /// Groups a listing as [`group`](Self::group) does, and returns the report of each decky as
     /// well. The register is durable first, so that the deployments that are reported never change
     /// without a new container.
-    pub(super) async fn report(
+    pub(crate) async fn report(
         &self,
         preset: &Preset,
         listed: &Listed,

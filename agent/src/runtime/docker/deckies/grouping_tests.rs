@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use scuttle_schemas::agents::ReportedState;
 
-use super::container::{Condition, Container, Dependency, UnreadableContainer};
-use super::deckies::{Deckies, group_by_decky};
+use super::super::engine::container::{Condition, Container, Dependency, UnreadableContainer};
+use super::super::preset::{Preset, ProjectFilter};
+use super::grouping::{Deckies, group_by_decky};
 use super::listing::{Listed, ListedNetwork};
-use super::preset::{Preset, ProjectFilter};
 use super::register::Register;
 
 /// Builds a container. If `base` is given, the container shares the network of the container with

@@ -23,25 +23,25 @@ const DEPLOYMENT_DIGITS: usize = 16;
 
 /// A known decky.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KnownDecky {
+pub(crate) struct KnownDecky {
     /// The Compose project, or the name of a `decnet` decky.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Identifies the deployment. It changes only when a container appears that is not in
     /// `containers`. The removal of containers does not change it.
-    pub(super) deployment: String,
+    pub(crate) deployment: String,
     /// The ids of the containers that belong to the deployment, including those that are gone.
-    pub(super) containers: BTreeSet<String>,
+    pub(crate) containers: BTreeSet<String>,
     /// Whether a container of the deployment had the label `scuttle.protected=true`.
     #[serde(default)]
-    pub(super) protected: bool,
+    pub(crate) protected: bool,
 }
 
 /// What a listing shows of one decky.
 #[derive(Debug)]
-pub(super) struct SeenDecky {
-    pub(super) name: String,
-    pub(super) containers: BTreeSet<String>,
-    pub(super) protected: bool,
+pub(crate) struct SeenDecky {
+    pub(crate) name: String,
+    pub(crate) containers: BTreeSet<String>,
+    pub(crate) protected: bool,
 }
 
 /// The content of the file.
@@ -56,7 +56,7 @@ struct Content {
 
 /// The known deckies, and the file that contains them.
 #[derive(Debug)]
-pub(super) struct Register {
+pub(crate) struct Register {
     directory: PathBuf,
     content: Content,
     is_durable: bool,
@@ -68,7 +68,7 @@ impl Register {
     /// Reads the register of a data directory. An unreadable file is reported in the log and
     /// replaced by the next change, because the register can be rebuilt from the listing, except
     /// for deckies that have lost their labelled container.
-    pub(super) fn open(directory: &Path, rule: &str) -> Self {
+    pub(crate) fn open(directory: &Path, rule: &str) -> Self {
         let path = directory.join(FILE);
         let empty = || Content {
             format: FORMAT,
@@ -105,26 +105,26 @@ impl Register {
         }
     }
 
-    pub(super) fn get(&self, decky: &DeckyId) -> Option<&KnownDecky> {
+    pub(crate) fn get(&self, decky: &DeckyId) -> Option<&KnownDecky> {
         self.content.deckies.get(decky)
     }
 
     /// Returns the name of the decky that a container belongs to.
-    pub(super) fn find_by_container(&self, id: &str) -> Option<&str> {
+    pub(crate) fn find_by_container(&self, id: &str) -> Option<&str> {
         let mut deckies = self.content.deckies.values();
         let decky = deckies.find(|decky| decky.containers.contains(id))?;
         Some(&decky.name)
     }
 
     /// Returns all known deckies.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&DeckyId, &KnownDecky)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&DeckyId, &KnownDecky)> {
         self.content.deckies.iter()
     }
 
     /// Updates the register from a listing that began at `listed_at`. Does nothing if a listing
     /// that began later was observed before. Forgets the deckies that are not in `seen`, unless the
     /// listing is incomplete.
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         seen: BTreeMap<DeckyId, SeenDecky>,
         listed_at: Instant,
@@ -161,7 +161,7 @@ impl Register {
     }
 
     /// Returns the file operation that makes the register durable, or `None` if it is durable.
-    pub(super) fn pending_write(&self) -> Option<PendingWrite> {
+    pub(crate) fn pending_write(&self) -> Option<PendingWrite> {
         (!self.is_durable).then(|| PendingWrite {
             directory: self.directory.clone(),
             bytes: serde_json::to_vec(&self.content).unwrap_or_default(),
@@ -169,14 +169,14 @@ impl Register {
     }
 
     /// Notes that the last pending write has succeeded.
-    pub(super) fn mark_durable(&mut self) {
+    pub(crate) fn mark_durable(&mut self) {
         self.is_durable = true;
     }
 }
 
 /// A new content of the file.
 #[derive(Debug)]
-pub(super) struct PendingWrite {
+pub(crate) struct PendingWrite {
     directory: PathBuf,
     bytes: Vec<u8>,
 }
@@ -186,7 +186,7 @@ impl PendingWrite {
     ///
     /// # Errors
     /// If the file cannot be written. The error names the file.
-    pub(super) fn write(&self) -> Result<(), String> {
+    pub(crate) fn write(&self) -> Result<(), String> {
         let path = self.directory.join(FILE);
         replace_file(&self.directory, FILE, NEW_FILE, &self.bytes).map_err(|error| {
             format!(

@@ -48,7 +48,7 @@ const CLIENT_TIMEOUT_S: u64 = 86_400;
 
 /// The reason why a call to the Docker Engine failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EngineError {
+pub(crate) enum EngineError {
     /// The Engine is not running or does not respond, or this user may not use its socket.
     #[error(
         "cannot reach the Docker Engine at unix://{}: {cause}; start it, or check --docker and that this user may use the socket", .socket.display()
@@ -74,32 +74,32 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
-    pub(super) fn is_unreachable(&self) -> bool {
+    pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
     /// Returns true if the container, network, volume or image of the call does not exist.
-    pub(super) fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Rejected { status: 404, .. })
     }
 
     /// Returns true if the volume or image could not be removed because a container uses it.
-    pub(super) fn is_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::Rejected { status: 409, .. })
     }
 
     /// Returns true if only this call hangs: the Engine responds to pings.
-    pub(super) fn is_timeout(&self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut { .. })
     }
 
     /// Returns true if the container could not be removed because its removal is already in
     /// progress.
-    pub(super) fn is_removal_in_progress(&self) -> bool {
+    pub(crate) fn is_removal_in_progress(&self) -> bool {
         matches!(self, Self::Rejected { status: 409, message, .. } if message.contains("already in progress"))
     }
 
-    pub(super) fn has_active_endpoints(&self) -> bool {
+    pub(crate) fn has_active_endpoints(&self) -> bool {
         matches!(self, Self::Rejected { message, .. } if message.contains("active endpoints"))
     }
 }
@@ -107,7 +107,7 @@ impl EngineError {
 /// A client of a Docker Engine that was reachable when the client was created. Each call opens a
 /// separate connection.
 #[derive(Debug, Clone)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     docker: Docker,
     socket: PathBuf,
 }
@@ -115,7 +115,7 @@ pub(super) struct Engine {
 impl Engine {
     /// Connects to the Engine, and negotiates the newest API version that both sides support. Fails
     /// if this version is below `MIN_API_VERSION`.
-    pub(super) async fn connect(socket: &Path) -> Result<Self, EngineError> {
+    pub(crate) async fn connect(socket: &Path) -> Result<Self, EngineError> {
         let docker = Docker::connect_with_unix(
             &socket.to_string_lossy(),
             CLIENT_TIMEOUT_S,
@@ -139,21 +139,21 @@ impl Engine {
     }
 
     /// Returns the API client.
-    pub(super) fn client(&self) -> &Docker {
+    pub(crate) fn client(&self) -> &Docker {
         &self.docker
     }
 
-    pub(super) fn api_version(&self) -> ClientVersion {
+    pub(crate) fn api_version(&self) -> ClientVersion {
         self.docker.client_version()
     }
 
     /// Lists the containers with a label (`key` or `key=value`), including stopped ones.
-    pub(super) async fn list_containers(&self, label: &str) -> Result<Listing, EngineError> {
+    pub(crate) async fn list_containers(&self, label: &str) -> Result<Listing, EngineError> {
         self.list_filtered("label", &[label]).await
     }
 
     /// Lists the containers with one of these ids, including stopped ones.
-    pub(super) async fn list_containers_by_id(&self, ids: &[&str]) -> Result<Listing, EngineError> {
+    pub(crate) async fn list_containers_by_id(&self, ids: &[&str]) -> Result<Listing, EngineError> {
         let mut listing = Listing::default();
         for ids in ids.chunks(MAX_IDS) {
             let part = self.list_filtered("id", ids).await?;
@@ -164,7 +164,7 @@ impl Engine {
     }
 
     /// Lists the containers that were created from an image, or from an image that is based on it.
-    pub(super) async fn list_containers_by_image(&self, id: &str) -> Result<Listing, EngineError> {
+    pub(crate) async fn list_containers_by_image(&self, id: &str) -> Result<Listing, EngineError> {
         self.list_filtered("ancestor", &[id]).await
     }
 
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// Returns the settings of a container that matter for its stop.
-    pub(super) async fn inspect_stop(&self, id: &str) -> Result<StopSettings, EngineError> {
+    pub(crate) async fn inspect_stop(&self, id: &str) -> Result<StopSettings, EngineError> {
         let version = self.docker.client_version();
         let target = format!("/v{version}/containers/{id}/json");
         let inspected = raw_get::get_json(&self.socket, &target);
@@ -194,7 +194,7 @@ impl Engine {
 
     /// Sets the restart policy of a container to `no`, so that the Engine never starts the
     /// container again by itself.
-    pub(super) async fn disable_restart(&self, id: &str) -> Result<(), EngineError> {
+    pub(crate) async fn disable_restart(&self, id: &str) -> Result<(), EngineError> {
         let update = ContainerUpdateBody {
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyName::NO),
@@ -209,7 +209,7 @@ impl Engine {
 
     /// Streams the events of containers and networks since shortly before the call, until the
     /// Engine stops.
-    pub(super) fn watch_events(
+    pub(crate) fn watch_events(
         &self,
     ) -> impl Stream<Item = Result<EventMessage, Cause>> + Send + use<> {
         let filters = HashMap::from([("type", vec!["container", "network"])]);
@@ -228,7 +228,7 @@ impl Engine {
 
     /// Returns the error for an event stream that has ended, because of `cause` or without an
     /// error.
-    pub(super) fn to_stream_error(&self, cause: Option<Cause>) -> EngineError {
+    pub(crate) fn to_stream_error(&self, cause: Option<Cause>) -> EngineError {
         let ended = || "the event stream ended".to_owned();
         EngineError::Unreachable {
             socket: self.socket.clone(),
@@ -237,7 +237,7 @@ impl Engine {
     }
 
     /// Stops a container, and kills it after `grace`.
-    pub(super) async fn stop_container(
+    pub(crate) async fn stop_container(
         &self,
         id: &str,
         grace: Duration,
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Removes a container, even if it is running, and its anonymous volumes.
-    pub(super) async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
         let removed = self.docker.remove_container(id, Some(options.build()));
         self.call(REMOVE_TIMEOUT, || format!("remove container {id}"), removed)
@@ -258,7 +258,7 @@ impl Engine {
     }
 
     /// Lists the networks whose property `filter`, such as `label` or `name`, matches `value`.
-    pub(super) async fn list_networks(
+    pub(crate) async fn list_networks(
         &self,
         filter: &str,
         value: &str,
@@ -270,14 +270,14 @@ impl Engine {
             .await
     }
 
-    pub(super) async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_network(id);
         self.call(REMOVE_TIMEOUT, || format!("remove network {id}"), removed)
             .await
     }
 
     /// Lists the names of the containers that have an endpoint in a network, sorted.
-    pub(super) async fn list_endpoints(&self, network: &str) -> Result<Vec<String>, EngineError> {
+    pub(crate) async fn list_endpoints(&self, network: &str) -> Result<Vec<String>, EngineError> {
         let inspected = self.docker.inspect_network(network, None);
         let network = self
             .call(
@@ -295,7 +295,7 @@ impl Engine {
     }
 
     /// Lists the names of the volumes with a label (`key=value`).
-    pub(super) async fn list_volumes(&self, label: &str) -> Result<Vec<String>, EngineError> {
+    pub(crate) async fn list_volumes(&self, label: &str) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let listed = self.docker.list_volumes(Some(options));
@@ -305,21 +305,21 @@ impl Engine {
         Ok(volumes.into_iter().map(|volume| volume.name).collect())
     }
 
-    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_volume(name, None::<RemoveVolumeOptions>);
         self.call(REMOVE_TIMEOUT, || format!("remove volume {name}"), removed)
             .await
     }
 
     /// Returns the tags and digests of an image.
-    pub(super) async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
+    pub(crate) async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
         let inspected = self.docker.inspect_image(image);
         let action = || format!("inspect image {image}");
         self.call(READ_TIMEOUT, action, inspected).await
     }
 
     /// Removes an image by tag, digest or id. The Engine deletes the image with its last tag.
-    pub(super) async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let removed = self
             .docker
             .remove_image(image, None::<RemoveImageOptions>, None);
@@ -349,7 +349,7 @@ impl Engine {
     }
 
     /// Checks that the Engine responds.
-    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+    pub(crate) async fn ping(&self) -> Result<(), EngineError> {
         let action = || "ping the Engine".to_owned();
         let ping = self.docker.ping();
         let _ = call_with_timeout(&self.socket, PING_TIMEOUT, action, ping).await?;
@@ -359,9 +359,9 @@ impl Engine {
 
 /// The containers of a listing.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) containers: Vec<ListedContainer>,
-    pub(super) unreadable: Vec<UnreadableContainer>,
+pub(crate) struct Listing {
+    pub(crate) containers: Vec<ListedContainer>,
+    pub(crate) unreadable: Vec<UnreadableContainer>,
 }
 
 impl Listing {
@@ -379,11 +379,11 @@ impl Listing {
 
 /// The settings of a container that matter for its stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StopSettings {
+pub(crate) struct StopSettings {
     /// Whether the Engine may start the container again by itself.
-    pub(super) restarts: bool,
+    pub(crate) restarts: bool,
     /// The container's `stop_grace_period`. `None` if it has none.
-    pub(super) grace: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
 }
 
 impl StopSettings {

@@ -5,37 +5,39 @@ use std::time::Instant;
 
 use bollard::models::Network;
 
-use super::container::{Container, MANAGED_LABEL, PROJECT_LABEL, UnreadableContainer};
-use super::engine::{Engine, EngineError, Listing};
-use super::preset::Preset;
+use super::super::engine::client::{Engine, EngineError, Listing};
+use super::super::engine::container::{
+    Container, MANAGED_LABEL, PROJECT_LABEL, UnreadableContainer,
+};
+use super::super::preset::Preset;
 
 /// A network of a Compose project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ListedNetwork {
-    pub(super) id: String,
-    pub(super) name: String,
+pub(crate) struct ListedNetwork {
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// The Compose project. Empty if Compose did not create the network.
-    pub(super) project: String,
+    pub(crate) project: String,
     /// Whether the network has the label `scuttle.managed=true`.
-    pub(super) managed: bool,
+    pub(crate) managed: bool,
 }
 
 /// The containers and networks of the Engine that may belong to deckies.
 #[derive(Debug, Clone)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// The start of the last listing.
-    pub(super) started: Instant,
+    pub(crate) started: Instant,
     /// Whether everything was listed at `started`, and not only what had changed.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
     /// The containers by id.
-    pub(super) containers: BTreeMap<String, Container>,
-    pub(super) networks: Vec<ListedNetwork>,
-    pub(super) unreadable: Vec<UnreadableContainer>,
+    pub(crate) containers: BTreeMap<String, Container>,
+    pub(crate) networks: Vec<ListedNetwork>,
+    pub(crate) unreadable: Vec<UnreadableContainer>,
 }
 
 impl Listed {
     /// Lists all containers and networks.
-    pub(super) async fn read(engine: &Engine, preset: &Preset) -> Result<Self, EngineError> {
+    pub(crate) async fn read(engine: &Engine, preset: &Preset) -> Result<Self, EngineError> {
         let started = Instant::now();
         let filter = preset.label_filter();
         // The networks come last: a network that is left without containers is then really listed.
@@ -56,7 +58,7 @@ impl Listed {
     }
 
     /// Lists these containers again.
-    pub(super) async fn refresh_containers(
+    pub(crate) async fn refresh_containers(
         &mut self,
         engine: &Engine,
         preset: &Preset,
@@ -84,7 +86,7 @@ impl Listed {
     }
 
     /// Lists the networks again.
-    pub(super) async fn refresh_networks(
+    pub(crate) async fn refresh_networks(
         &mut self,
         engine: &Engine,
         preset: &Preset,
@@ -95,7 +97,7 @@ impl Listed {
     }
 
     /// Returns whether a container or a network has this id.
-    pub(super) fn has_object(&self, id: &str) -> bool {
+    pub(crate) fn has_object(&self, id: &str) -> bool {
         self.containers.contains_key(id) || self.networks.iter().any(|network| network.id == id)
     }
 
@@ -119,7 +121,7 @@ async fn list_networks(
 }
 
 /// Reads an entry of a listing. Returns `None` if the entry has no id or no name.
-pub(super) fn to_listed_network(network: Network) -> Option<ListedNetwork> {
+pub(crate) fn to_listed_network(network: Network) -> Option<ListedNetwork> {
     let mut labels = network.labels.unwrap_or_default();
     Some(ListedNetwork {
         id: network.id?,
