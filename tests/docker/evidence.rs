@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::teardown::shard_error;
 
-/// The command of a container that writes a line to its log and a file to its file system.
+/// The command of a container that writes a line to standard output, a line to standard error, and
+/// a file.
 const COMPROMISED: [&str; 3] = [
     "sh",
     "-c",

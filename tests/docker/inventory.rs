@@ -45,7 +45,7 @@ async fn a_container_that_dies_makes_its_decky_degraded_within_a_second() -> Tes
     stage.wait_for_states("snare running, trap degraded").await
 }
 
-/// The agent lists only the containers again that the events name. The rescan that happens once a
+/// The agent lists again only the containers that the events name. The rescan that happens once a
 /// minute lists all of them.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
@@ -133,7 +133,7 @@ async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult 
     let update = log.matches("cannot read the inventory").count();
     ensure!(
         update <= 2 && log.contains("docker.sock"),
-        "told {update} times:\n{log}"
+        "logged {update} times:\n{log}"
     );
 
     stage.daemon.resume().await?;

@@ -17,7 +17,7 @@ pub(super) struct Retention {
     /// The archives that are being written.
     writing: BTreeSet<ArchiveName>,
     reserved: u64,
-    /// The number of users of each operation that has not ended. Their archives are never dropped.
+    /// The number of open users by operation. The archives of these operations are never dropped.
     open: HashMap<OperationId, usize>,
 }
 
@@ -26,8 +26,8 @@ pub(super) struct Retention {
 pub(super) enum Room {
     /// The space was reserved.
     Reserved,
-    /// This archive must be dropped first.
-    Drop(ArchiveName),
+    /// This archive must be dropped first. Its space stays in use until `end_drop` is called.
+    Drop { name: ArchiveName, size: u64 },
     /// The rest of the directory belongs to open operations.
     Full,
 }
@@ -82,14 +82,24 @@ impl Retention {
             return Room::Reserved;
         }
         let mut closed =
-            (self.archives.keys()).filter(|name| !self.open.contains_key(&name.operation));
-        closed
-            .next()
-            .map_or(Room::Full, |name| Room::Drop(name.clone()))
+            (self.archives.iter()).filter(|(name, _)| !self.open.contains_key(&name.operation));
+        let Some((name, size)) = closed.next() else {
+            return Room::Full;
+        };
+        let (name, size) = (name.clone(), *size);
+        // No other archive that is being written must choose the same one.
+        self.archives.remove(&name);
+        self.reserved += size;
+        Room::Drop { name, size }
     }
 
-    pub(super) fn remove(&mut self, name: &ArchiveName) {
-        self.archives.remove(name);
+    /// Releases the space of an archive that was dropped, or adds the archive again if it could not
+    /// be dropped.
+    pub(super) fn end_drop(&mut self, name: &ArchiveName, size: u64, is_dropped: bool) {
+        self.reserved = self.reserved.saturating_sub(size);
+        if !is_dropped {
+            self.archives.insert(name.clone(), size);
+        }
     }
 
     /// Ends the writing of an archive, and releases its reserved space. `size` is the size of the
@@ -143,17 +153,22 @@ mod tests {
         let archives = [&new, &old, &middle].map(|name| (name.clone(), 30));
         let mut retention = Retention::new(100, BTreeMap::from(archives));
         assert_eq!(retention.reserve(10), Room::Reserved);
-        assert_eq!(retention.reserve(10), Room::Drop(old.clone()));
+        let drop = |name: &ArchiveName| Room::Drop {
+            name: name.clone(),
+            size: 30,
+        };
+        assert_eq!(retention.reserve(10), drop(&old));
+        retention.end_drop(&old, 30, false);
         retention.begin(old.operation);
         retention.begin(old.operation);
         retention.end(old.operation);
-        assert_eq!(retention.reserve(10), Room::Drop(middle.clone()));
-        retention.remove(&middle);
+        assert_eq!(retention.reserve(10), drop(&middle));
+        retention.end_drop(&middle, 30, true);
         assert_eq!(retention.reserve(30), Room::Reserved);
         retention.begin(new.operation);
         assert_eq!(retention.reserve(1), Room::Full);
         retention.end(old.operation);
-        assert_eq!(retention.reserve(1), Room::Drop(old));
+        assert_eq!(retention.reserve(1), drop(&old));
     }
 
     #[test]

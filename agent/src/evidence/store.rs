@@ -45,7 +45,7 @@ pub struct EvidenceStore {
     _lock: File,
 }
 
-/// An operation that has not ended. Its archives are kept at least until this value is dropped.
+/// An operation whose archives are kept until this value is dropped.
 #[derive(Debug)]
 pub struct OpenOperation {
     store: Arc<EvidenceStore>,
@@ -123,10 +123,8 @@ impl EvidenceStore {
         }
     }
 
-    /// Waits until fewer than `MAX_WRITERS` archives are being written.
-    ///
-    /// # Errors
-    /// Never: the semaphore is not closed.
+    /// Waits until fewer than `MAX_WRITERS` archives are being written. The permit counts as one
+    /// archive until it is dropped.
     pub(crate) async fn wait_for_writer(&self) -> Result<SemaphorePermit<'_>, EvidenceError> {
         let permit = self.writers.acquire().await;
         permit.map_err(|_| EvidenceError::Aborted)
@@ -168,12 +166,13 @@ impl EvidenceStore {
         names.iter().filter_map(read).collect()
     }
 
-    /// Returns the evidence that an operation has saved, with the last archive of each decky.
-    pub(crate) fn find_saved(&self, operation: OperationId) -> BTreeMap<DeckyId, Evidence> {
+    /// Returns the descriptions of the archives that an operation has saved, the last one of each
+    /// decky.
+    pub(crate) fn find_saved(&self, operation: OperationId) -> BTreeMap<DeckyId, Sidecar> {
         let deckies: Vec<_> = self.retention().deckies_of(operation).cloned().collect();
         let saved = deckies.into_iter().filter_map(|decky| {
             let last = self.read_sidecars(operation, &decky).pop()?;
-            Some((decky, self.to_evidence(last)))
+            Some((decky, last))
         });
         saved.collect()
     }
@@ -189,13 +188,16 @@ impl EvidenceStore {
 
     /// Reserves space, and drops the oldest archives for it. Returns false if there is not enough.
     fn reserve(&self, bytes: u64) -> bool {
-        let mut retention = self.retention();
         loop {
-            match retention.reserve(bytes) {
+            let room = self.retention().reserve(bytes);
+            match room {
                 Room::Reserved => return true,
                 Room::Full => return false,
-                Room::Drop(name) => {
-                    if let Err(cause) = self.drop_archive(&name) {
+                // The lock is not held during the removal, because the disk may be slow.
+                Room::Drop { name, size } => {
+                    let removed = self.drop_archive(&name);
+                    self.retention().end_drop(&name, size, removed.is_ok());
+                    if let Err(cause) = removed {
                         let path = self.dir.join(name.archive());
                         tracing::warn!(
                             host_uuid = %self.host,
@@ -205,7 +207,6 @@ impl EvidenceStore {
                         );
                         return false;
                     }
-                    retention.remove(&name);
                 }
             }
         }

@@ -151,12 +151,14 @@ impl Machine {
         entries
     }
 
-    /// Returns the operations that ended and whose results the controller has not recorded, with
-    /// their deadlines.
+    /// Returns the operations that were started and whose results the controller has not recorded,
+    /// with their deadlines.
     pub fn unrecorded(&self) -> impl Iterator<Item = (OperationId, Timestamp)> {
+        let started = self.commands.started();
+        let started = started.map(|started| (started.operation_id, started.not_after));
         let finished = self.results.finished.iter();
-        let unrecorded = finished.filter(|(_, operation)| !operation.recorded);
-        unrecorded.map(|(id, operation)| (*id, operation.finished.not_after))
+        let finished = finished.filter(|(_, operation)| !operation.recorded);
+        started.chain(finished.map(|(id, operation)| (*id, operation.finished.not_after)))
     }
 
     /// Returns the id of this boot. It differs from the id in `Config` if the host's clock has

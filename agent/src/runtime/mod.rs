@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, watch};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     pub shards: Arc<[ReportedShard]>,
-    /// What the runtime found and cannot attribute to a decky, or had to leave. At most 32 notes.
+    /// Notes about objects that the runtime cannot attribute to a decky, or had to leave. At most
+    /// 32.
     pub notes: Arc<[Note]>,
 }
 
@@ -131,11 +132,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// Returns a counter that changes whenever the inventory may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// Called at the start of the agent for each operation that ended with an earlier start, and
-    /// whose result the controller has not recorded.
+    /// Restores an operation that was started before the agent was restarted, and whose result the
+    /// controller has not recorded. The agent calls this method when it starts.
     fn restore_unrecorded(&self, _operation_id: OperationId, _not_after: Timestamp) {}
 
-    /// Called when the controller has recorded the result of an operation, which is thus over.
+    /// Ends an operation. The agent calls this method when the controller has recorded the result.
     fn end_operation(&self, _operation_id: OperationId) {}
 }
 
@@ -173,7 +174,7 @@ pub struct Progress {
     pub decky_id: Option<DeckyId>,
     /// The number of deckies for which this step is complete.
     pub done: Option<u32>,
-    /// The number of deckies in this step.
+    /// The number of deckies that the teardown removes, in any step.
     pub total: Option<u32>,
 }
 

@@ -9,7 +9,7 @@ import { password } from './swarm';
 const HOSTS = 200;
 const DECKIES = 100;
 
-/** The rows that a table renders again per frame while it scrolls, and their cells: the work of the baseline. */
+/** The baseline list: its rows, the rows that it replaces per scroll event, and the cells of a row. */
 const ROWS = 34;
 const CHANGED_ROWS = 9;
 const CELLS = 7;
@@ -66,7 +66,7 @@ interface Frames {
   readonly workMs: number;
 }
 
-/** Adds a list whose scrolling costs about what the table's must: some rows are replaced per event. */
+/** Adds a list that replaces `changed` of its `rows` rows per scroll event, as the table does. */
 function addPlainList({ rows, changed, cells }: { rows: number; changed: number; cells: number }): void {
   const list = document.createElement('div');
   list.id = 'plain';

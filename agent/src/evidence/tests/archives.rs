@@ -128,8 +128,11 @@ fn the_last_archive_of_each_decky_of_an_operation_is_found() {
     save(&store, operation(1), b"first").expect("saved");
     save(&store, operation(2), b"other").expect("saved");
     let last = save(&store, operation(1), b"second").expect("saved");
-    let found = store.find_saved(operation(1));
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(decky(), last)]);
+    let found = store.find_saved(operation(1)).into_iter();
+    let found: Vec<_> = found
+        .map(|(decky, sidecar)| (decky, store.to_evidence(sidecar)))
+        .collect();
+    assert_eq!(found, [(decky(), last)]);
     assert!(store.find_saved(operation(3)).is_empty());
 }
 

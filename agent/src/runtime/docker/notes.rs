@@ -1,5 +1,5 @@
-//! The notes of a host: what the agent found and cannot attribute to a decky, and what its
-//! teardowns had to leave.
+//! The notes of a host: objects that the agent cannot attribute to a decky, objects that a teardown
+//! had to leave, and evidence that could not be saved.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

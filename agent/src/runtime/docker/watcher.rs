@@ -15,11 +15,11 @@ use super::docker_runtime::DockerRuntime;
 use super::engine::client::Engine;
 use crate::runtime::Inventory;
 
-/// The delay between an event and reading the inventory after a quiet time, so that one read covers
-/// the several events that the removal of one decky causes.
+/// The delay between the first event after a quiet time and the read of the inventory. One read
+/// then covers the several events that the removal of one decky causes.
 const MIN_READ_DELAY: Duration = Duration::from_millis(50);
-/// The delay between an event and reading the inventory while events keep coming. A change is still
-/// reported within a second.
+/// The maximum delay between an event and the read of the inventory. A change is still reported
+/// within a second.
 const MAX_READ_DELAY: Duration = Duration::from_millis(500);
 /// The time without a read after which the next delay is the minimum again.
 const QUIET_TIME: Duration = Duration::from_secs(1);
@@ -59,7 +59,6 @@ impl DockerRuntime {
                 Err(error) => error.into(),
             };
             self.invalidate();
-            self.stop_settings.clear();
             let last = std::mem::replace(&mut announced, Announced::Unreachable);
             if !matches!(last, Announced::Unreachable) {
                 // The agent logs the reason when it sends a heartbeat without the inventory.
@@ -77,6 +76,7 @@ impl DockerRuntime {
         let mut recheck = Recheck::default();
         let mut pace = ReadPace::default();
         self.invalidate();
+        self.stop_settings.clear();
         loop {
             let read = self.read_during_events(engine, events.as_mut(), &mut recheck);
             let (inventory, is_stale) = match read.await {
@@ -109,17 +109,18 @@ impl DockerRuntime {
             };
             match change.await {
                 Ok(()) => {}
-                Err(WaitError::TimedOut) if recheck.is_due() => {
-                    for id in recheck.take() {
-                        self.invalidate_container(&id);
-                    }
-                }
+                Err(WaitError::TimedOut) if recheck.is_due() => {}
                 Err(WaitError::TimedOut) => {
                     if let Err(error) = engine.ping().await {
                         return error.into();
                     }
                 }
                 Err(WaitError::Ended(cause)) => return engine.to_stream_error(cause).into(),
+            }
+            if recheck.is_due() {
+                for id in recheck.take() {
+                    self.invalidate_container(&id);
+                }
             }
             if rescanned_at.elapsed() >= RESCAN_INTERVAL {
                 rescanned_at = Instant::now();
@@ -142,8 +143,13 @@ impl DockerRuntime {
         loop {
             tokio::select! {
                 inventory = &mut read => return Ok((inventory?, is_stale)),
-                event = self.mark_next(events.as_mut(), recheck) => {
-                    is_stale |= event.map_err(|cause| engine.to_stream_error(cause))?;
+                event = self.mark_next(events.as_mut(), recheck) => match event {
+                    Ok(marked) => is_stale |= marked,
+                    Err(cause) => {
+                        // A read that was dropped could leave a write of the register behind.
+                        let _ = read.await;
+                        return Err(engine.to_stream_error(cause).into());
+                    }
                 }
             }
         }
@@ -164,7 +170,7 @@ impl DockerRuntime {
         marked.unwrap_or(Err(WaitError::TimedOut))
     }
 
-    /// Marks the parts of the cache that the events until `end` concern as stale.
+    /// Reads events until `end`, and marks as stale the parts of the cache that they affect.
     async fn mark_until(
         &self,
         end: Instant,
@@ -261,7 +267,8 @@ impl ReadPace {
     }
 }
 
-/// The containers that are listed again some time after their last event.
+/// The containers to list again at `due`, which is `RECHECK_DELAY` after the first event since the
+/// last recheck.
 #[derive(Default)]
 struct Recheck {
     containers: BTreeSet<String>,

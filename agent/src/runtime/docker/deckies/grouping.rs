@@ -136,8 +136,8 @@ impl Deckies {
         }
     }
 
-    /// Adds the known deckies that an unreadable container may belong to, without members. Without
-    /// them, the deckies would seem to be gone.
+    /// Adds the known deckies that an unreadable container may belong to, so that none of these
+    /// deckies is reported as gone. Such a decky may have no members.
     fn add_unreadable(
         &mut self,
         preset: &Preset,
@@ -162,7 +162,7 @@ impl Deckies {
         unreadable.find(|container| may_belong_to(preset, container, decky))
     }
 
-    /// Returns what the register has to know of each decky.
+    /// Returns the deckies in the form that the register compares with its entries.
     pub(crate) fn to_seen(&self) -> BTreeMap<DeckyId, SeenDecky> {
         let to_seen = |(id, decky): (&DeckyId, &Decky)| {
             let seen = SeenDecky {
@@ -205,10 +205,15 @@ impl Decky {
         self.members.iter().any(|member| member.container.protected)
     }
 
-    /// Returns the state of the decky. A decky with stopped containers is `degraded`, even if all
-    /// of them are stopped. It is `failed` if a container is dead, or if only networks are left.
-    /// Containers that have completed their work and containers of `docker compose run` do not
-    /// count, but a decky with only containers of `docker compose run` is `degraded`.
+    /// Returns the state of the decky:
+    ///
+    /// - `failed` if a container is dead, or if no readable container is left.
+    /// - `degraded` if a container is stopped, paused or unhealthy, or if all containers are of
+    ///   `docker compose run`.
+    /// - `pending` if a container is starting.
+    /// - `running` otherwise.
+    ///
+    /// Completed containers and containers of `docker compose run` count only as said above.
     fn to_state(&self) -> ReportedState {
         if self.members.is_empty() {
             return ReportedState::Failed;

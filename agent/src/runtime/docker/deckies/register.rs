@@ -36,7 +36,7 @@ pub(crate) struct KnownDecky {
     pub(crate) protected: bool,
 }
 
-/// What a listing shows of one decky.
+/// A decky as a listing shows it.
 #[derive(Debug)]
 pub(crate) struct SeenDecky {
     pub(crate) name: String,

@@ -1,6 +1,6 @@
-//! The calls to the Docker Engine API that the agent makes. Every call except the event stream has
-//! a timeout. Every error says whether the Engine was unreachable, is too old, or rejected the
-//! call.
+//! The calls to the Docker Engine API, except those for evidence. Every call except the event
+//! stream has a timeout. Every error says whether the Engine was unreachable, is too old, rejected
+//! the call, or did not finish the call in time.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -50,8 +50,9 @@ pub(crate) struct Container {
     pub(crate) one_off: bool,
     /// Whether the container has the label `scuttle.oneshot=true`.
     pub(crate) one_shot: bool,
-    /// The decky and the service that the labels for a `decnet` project name.
+    /// The decky that a label names: `scuttle.decky`, or else `decnet.fleet.decky`.
     pub(crate) fleet_decky: Option<String>,
+    /// The service that the label `decnet.fleet.service_name` names.
     pub(crate) fleet_service: Option<String>,
     /// The id of the container whose network this container shares.
     pub(crate) shares_network_of: Option<String>,

@@ -1,6 +1,6 @@
-//! GET requests to the Engine API without the API client, bollard. The client decodes a response as
-//! a whole, so one unknown value, such as Podman's state `stopped`, rejects all of it. It also
-//! collects some responses in memory that can be larger than the memory.
+//! GET requests to the Engine API without the API client, bollard. Bollard rejects a whole response
+//! because of one unknown value, such as Podman's state `stopped`. It also collects some responses
+//! in memory, although they can be larger than the memory.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-/// The length from which no more of an error response is read.
+/// The length in bytes after which the rest of an error response is ignored.
 const MAX_ERROR_BYTES: usize = 4096;
 
 /// A task that is aborted when this value is dropped, which closes its connection.
@@ -32,7 +32,7 @@ impl Drop for Connection {
 /// that the body is read from. `target` is the path with the query.
 ///
 /// # Errors
-/// If the connection fails, or the response has another status than 200.
+/// If the connection fails, or the status of the response is not 200.
 pub(crate) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Connection), Cause> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -57,13 +57,13 @@ pub(crate) async fn send(socket: &Path, target: &str) -> Result<(Incoming, Conne
 /// Sends a GET request like [`send`], and returns the JSON of the response.
 ///
 /// # Errors
-/// As for [`send`]. Also, if the response is not JSON.
+/// If the connection fails, the status is not 200, or the response is not JSON.
 pub(crate) async fn get_json(socket: &Path, target: &str) -> Result<Value, Cause> {
     let (body, _connection) = send(socket, target).await?;
     Ok(serde_json::from_slice(&body.collect().await?.to_bytes())?)
 }
 
-/// Returns the query of a request with `filters`, in the form `{"label":["a","b"]}`.
+/// Returns the query parameter `filters`: the percent-encoded JSON `{"KEY":["VALUE","VALUE"]}`.
 pub(crate) fn encode_filters(key: &str, values: &[&str]) -> String {
     let filters = serde_json::json!({ key: values }).to_string();
     format!("filters={}", encode_query(&filters))

@@ -43,7 +43,8 @@ impl RetryingEngine {
     where
         Response: Future<Output = Result<T, EngineError>>,
     {
-        // The Engine may respond to other calls and still end the connection of this one each time.
+        // Bounds this call by itself. Other calls that succeed reset `unreachable_since`, even if
+        // the Engine ends the connection of this call at each attempt.
         let mut failing_since = None;
         loop {
             // Without this check, a teardown of many containers would wait for a hanging Engine

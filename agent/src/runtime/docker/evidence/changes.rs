@@ -13,8 +13,8 @@ use crate::evidence::files_tar::Extent;
 
 /// The maximum number of changed paths that are considered for the tar of files.
 const MAX_PATHS: usize = 20_000;
-/// The number of changed paths in a top-level directory from which the directory is fetched as a
-/// whole. The Engine needs about as much time for one path as for 50 MiB of files.
+/// A top-level directory that would need at least this number of requests is fetched with a single
+/// one. The Engine needs about as much time for one request as for 50 MiB of files.
 const MIN_GROUP: usize = 8;
 /// The maximum total length, in bytes, of the changed paths that are considered.
 const MAX_PATH_BYTES: usize = 8 * 1024 * 1024;
@@ -74,9 +74,9 @@ impl ChangedPaths {
     /// Returns the requests that fetch every added or modified file once. Leaves out `mounts`, the
     /// paths at which other filesystems are mounted: their content is not part of the container.
     ///
-    /// A new directory is fetched as a tree. Of a modified directory, only the changed files in it
-    /// are fetched, with one request for each, or with one request for a top-level directory with
-    /// many of them. Directories in which something is mounted are never fetched as a whole.
+    /// A new directory is fetched with one request, and so is each changed file elsewhere. If a
+    /// top-level directory would need `MIN_GROUP` or more requests, one request for the whole
+    /// directory replaces them. A directory that contains a mount is never fetched as a whole.
     pub(super) fn requests(&self, mounts: &[String]) -> Vec<PathRequest> {
         let mut groups: BTreeMap<String, Vec<PathRequest>> = BTreeMap::new();
         for request in self.single_requests(mounts) {

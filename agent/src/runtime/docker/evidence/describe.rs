@@ -23,8 +23,9 @@ pub(super) struct Described {
     pub(super) evidence: ContainerEvidence,
     /// The name of the container's directory in the archive.
     pub(super) directory: String,
-    /// Whether the container has a terminal, which changes the format of its log.
-    pub(super) is_terminal: bool,
+    /// Whether the container has a terminal, which changes the format of its log. `None` if that is
+    /// unknown.
+    pub(super) is_terminal: Option<bool>,
     /// The paths at which volumes and files of the host are mounted.
     pub(super) mounts: Vec<String>,
     /// The reason why only the properties from the listing are known, if the Engine could not
@@ -103,7 +104,7 @@ fn from_inspected(container: &Container, inspected: ContainerInspectResponse) ->
             exit_code: state.exit_code,
             ..from_listed(container)
         },
-        is_terminal: config.tty.unwrap_or_default(),
+        is_terminal: Some(config.tty.unwrap_or_default()),
         mounts: mounts.filter_map(|mount| mount.destination).collect(),
         ..Described::default()
     }

@@ -32,9 +32,9 @@ pub(super) struct SavedFiles {
     pub(super) archive: ArchiveWriter,
     /// `None` if no file has changed.
     pub(super) file: Option<SavedFile>,
-    /// The number of changed paths that did not fit.
+    /// The number of changed paths that a limit has kept out of the tar.
     pub(super) left_out: usize,
-    /// One of these paths.
+    /// One of these paths, if its name is known.
     pub(super) example: Option<String>,
     /// One of the paths that the Engine did not find. The Engine lists a name that is not UTF-8 in
     /// a changed form, which it then does not find.

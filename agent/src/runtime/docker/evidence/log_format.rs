@@ -5,6 +5,8 @@ use std::io::{BufRead, Write};
 
 /// The length of the header of a frame: the stream, three zeros, and the length of the payload.
 const HEADER_BYTES: usize = 8;
+/// The first byte of a frame: standard output or standard error.
+const STREAMS: [u8; 2] = [1, 2];
 
 /// The reason why a copy ended early.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,12 +18,17 @@ pub(super) enum CopyFailure {
 }
 
 /// Copies a log whose entries begin with their times. The log of a terminal is a single stream
-/// without frames, which is copied unchanged.
+/// without frames, which is copied unchanged. `None` means that it is unknown whether the container
+/// has a terminal; the first byte then decides.
 pub(super) fn copy_log(
     mut source: impl BufRead,
-    is_terminal: bool,
+    is_terminal: Option<bool>,
     target: &mut impl Write,
 ) -> Result<(), CopyFailure> {
+    let is_terminal = match is_terminal {
+        Some(is_terminal) => is_terminal,
+        None => (fill(&mut source)?.first()).is_some_and(|first| !STREAMS.contains(first)),
+    };
     if is_terminal {
         return copy_all(&mut source, target);
     }
@@ -136,7 +143,11 @@ mod tests {
     }
 
     /// Copies a log from a source that returns `step` bytes at a time.
-    fn copy(log: &[u8], is_terminal: bool, step: usize) -> (String, Result<(), CopyFailure>) {
+    fn copy(
+        log: &[u8],
+        is_terminal: Option<bool>,
+        step: usize,
+    ) -> (String, Result<(), CopyFailure>) {
         let mut text = Vec::new();
         let source = BufReader::with_capacity(step, log);
         let copied = copy_log(source, is_terminal, &mut text);
@@ -157,25 +168,29 @@ mod tests {
         let expected = "T1 stdout hello world\nT2 stderr oops\nT3 stdout a long \n\
                         T4 stderr between\nT5 stdout+ line\nT6 stdout \n";
         for step in [1, 2, 3, 7, 1000] {
-            let (text, copied) = copy(&log, false, step);
-            assert_eq!((text.as_str(), copied), (expected, Ok(())), "{step}");
+            for is_terminal in [Some(false), None] {
+                let (text, copied) = copy(&log, is_terminal, step);
+                assert_eq!((text.as_str(), copied), (expected, Ok(())), "{step}");
+            }
         }
     }
 
     #[test]
     fn the_log_of_a_terminal_is_copied_as_it_is() {
         let log = "T1 $ ls\r\nT2 \x01\x02";
-        let (text, copied) = copy(log.as_bytes(), true, 3);
-        assert_eq!((text.as_str(), copied), (log, Ok(())));
+        for is_terminal in [Some(true), None] {
+            let (text, copied) = copy(log.as_bytes(), is_terminal, 3);
+            assert_eq!((text.as_str(), copied), (log, Ok(())));
+        }
     }
 
     #[test]
     fn a_log_that_breaks_off_or_has_another_format_is_a_failure_of_the_source() {
         let whole = frame(1, "T1 hello\n");
         for broken in [&whole[..3], &whole[..12], b"plain text, no frames"] {
-            let (_, copied) = copy(broken, false, 100);
+            let (_, copied) = copy(broken, Some(false), 100);
             assert!(matches!(copied, Err(CopyFailure::Source(_))), "{copied:?}");
         }
-        assert_eq!(copy(b"", false, 100), (String::new(), Ok(())));
+        assert_eq!(copy(b"", None, 100), (String::new(), Ok(())));
     }
 }

@@ -72,12 +72,13 @@ struct Collection<'a> {
 /// Saves the evidence, and returns when it is durable. A container that no longer exists is noted
 /// in the manifest.
 ///
-/// If an earlier attempt of the operation has saved all of these containers completely, no further
-/// archive is written. If the returned future is dropped, the unfinished archive is removed.
+/// If an earlier attempt of the operation has saved all of these containers without a problem, its
+/// archive is returned and no further archive is written. If the returned future is dropped, the
+/// unfinished archive is removed.
 ///
 /// # Errors
-/// If no archive could be written, or if the archive is incomplete and the settings require
-/// evidence. An archive that was cut at its maximum size counts as complete.
+/// If no archive could be written, or if something could not be read and the settings require
+/// evidence. A file that was cut at a size limit is not an error.
 pub(super) async fn save(job: EvidenceJob<'_>) -> Result<Evidence, EvidenceError> {
     save_with_timeouts(job, Timeouts::default()).await
 }
@@ -132,7 +133,7 @@ impl Collection<'_> {
         phases: &[EvidenceKind],
     ) -> Result<Evidence, EvidenceError> {
         for at in 0..self.described.len() {
-            if let Some(cause) = self.described[at].failure.take() {
+            if let Some(cause) = self.described[at].failure.clone() {
                 self.note_failure(at, "the properties", &SourceError::Failed(cause));
             }
         }
@@ -243,6 +244,11 @@ impl Collection<'_> {
         at: usize,
         limit: u64,
     ) -> Result<ArchiveWriter, EvidenceError> {
+        if self.described[at].failure.is_some() {
+            let problems = &mut self.described[at].evidence.problems;
+            problems.push("files.tar is missing, because the mounts are unknown".to_owned());
+            return Ok(archive);
+        }
         let changed = std::mem::take(&mut self.changed[at]);
         let fetch = FilesFetch {
             socket: self.job.socket,
@@ -341,8 +347,9 @@ fn copy_buffered(
     }
 }
 
-/// Returns the archive of an earlier attempt of the operation, if it has everything that a further
-/// one would have.
+/// Returns the last archive of the operation that has the same kinds of evidence and every
+/// container in `described`. A container that still exists must be unchanged since, without a
+/// problem in the manifest.
 async fn find_saved(
     job: &EvidenceJob<'_>,
     described: &[Described],

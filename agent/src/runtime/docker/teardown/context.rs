@@ -1,4 +1,4 @@
-//! What the parts of a teardown share.
+//! The context and the timeouts that the steps of a teardown share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// of removed containers late.
 pub(super) const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What all teardowns of a host share.
+/// The context that all teardowns of a host share.
 #[derive(Clone, Copy)]
 pub(crate) struct TeardownContext<'a> {
     pub(crate) settings: &'a DockerSettings,

@@ -50,6 +50,7 @@ impl DeckyPipeline<'_> {
         let evidence = match self.save_evidence(id, decky).await {
             Ok(evidence) => evidence,
             Err(error) => {
+                self.keep_stopped(&decky.members).await;
                 self.progress.finish(id);
                 let stop_errors = stopped.into_iter().filter_map(Result::err);
                 return DeckyOutcome {
@@ -62,6 +63,9 @@ impl DeckyPipeline<'_> {
         let removed = (decky.members.iter().zip(&stopped))
             .map(|(member, stopped)| self.remove(member, stopped.is_ok()));
         let removed = join_all(removed).await;
+        if removed.iter().any(Option::is_some) {
+            self.keep_stopped(&decky.members).await;
+        }
         let mut errors: Vec<_> = stopped.into_iter().filter_map(Result::err).collect();
         errors.extend(removed.into_iter().flatten());
         let own_containers: Vec<_> = (decky.members.iter())
@@ -194,6 +198,22 @@ impl DeckyPipeline<'_> {
         }
     }
 
+    /// Sets the restart policy of containers that stay to `no` again, as far as possible. The
+    /// policy that was known before the stop may have been outdated.
+    async fn keep_stopped(&self, members: &[Member]) {
+        let updates = members.iter().map(async |member| {
+            let id = &member.container.id;
+            let _permit = self.stops.acquire().await;
+            let disabled = (self.engine)
+                .call(|engine| async move { engine.disable_restart(id).await })
+                .await;
+            if let Some(error) = disabled.err().filter(|error| !error.is_not_found()) {
+                tracing::warn!(operation_id = %self.operation, container = %member.container.name, "cannot keep the container stopped: {error}");
+            }
+        });
+        join_all(updates).await;
+    }
+
     async fn stop(&self, container: &Container, grace: Duration) -> Result<(), String> {
         let Container { id, name, .. } = container;
         let _permit = self.stops.acquire().await;
@@ -239,9 +259,9 @@ impl DeckyPipeline<'_> {
             };
             timeouts += u32::from(error.is_timeout());
             let may_retry = if error.is_removal_in_progress() || error.is_timeout() {
-                // The Engine is still removing the container, which may take longer than the
-                // timeout of a call. If the container could not be stopped, its removal hangs as
-                // well.
+                // The Engine may still be removing the container. One timeout is allowed, because
+                // a removal can take longer than a call. If the container could not be stopped,
+                // none is, because its removal would hang as well.
                 timeouts <= u32::from(is_stopped)
             } else {
                 !error.is_unreachable() && Instant::now() < busy_until
@@ -253,8 +273,8 @@ impl DeckyPipeline<'_> {
         }
     }
 
-    /// Returns the time in which a result can still reach the controller before the operation's
-    /// deadline.
+    /// Returns the time left for work, so that the result still reaches the controller before the
+    /// operation's deadline. Returns zero if that time has passed.
     fn time_left(&self) -> Duration {
         let left_ms = self.not_after.millis_since(wall_clock()) - RESULT_TIME_MS;
         Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))

@@ -32,8 +32,8 @@ pub(super) async fn remove(
     errors
 }
 
-/// Removes a tag of an image, or the image itself if no tag was used. Returns the reason if the
-/// image is kept.
+/// Removes the tag `reference` of an image, or the image itself if it has no tags. Returns the
+/// reason if the image is kept.
 async fn remove_image(
     engine: &RetryingEngine,
     reference: &str,
@@ -87,7 +87,15 @@ async fn list_tags(engine: &RetryingEngine, id: &str) -> Result<Option<Vec<Strin
 
 /// Returns whether a reference with or without a tag names this tag.
 fn is_same_tag(tag: &str, reference: &str) -> bool {
+    let (tag, reference) = (shorten(tag), shorten(reference));
     tag == reference || tag.strip_suffix(":latest") == Some(reference)
+}
+
+/// Returns the short form of a reference, in which the Engine lists tags: `nginx:1.27` for
+/// `docker.io/library/nginx:1.27`.
+fn shorten(reference: &str) -> &str {
+    let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    short.strip_prefix("library/").unwrap_or(short)
 }
 
 #[cfg(test)]
@@ -95,8 +103,12 @@ mod tests {
     use super::is_same_tag;
 
     #[test]
-    fn a_reference_without_a_tag_is_the_latest() {
+    fn a_reference_without_a_tag_or_a_registry_names_the_usual_one() {
         assert!(is_same_tag("bait:latest", "bait"));
+        assert!(is_same_tag("bait:latest", "docker.io/library/bait"));
+        assert!(is_same_tag("nginx:1.27", "docker.io/library/nginx:1.27"));
+        assert!(is_same_tag("me/bait:1", "docker.io/me/bait:1"));
+        assert!(!is_same_tag("bait:1", "example.org/bait:1"));
         assert!(is_same_tag("bait:1", "bait:1"));
         assert!(!is_same_tag("bait:1", "bait"));
         assert!(!is_same_tag("other:latest", "bait"));

@@ -17,7 +17,7 @@ mod report;
 mod stop_order;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -30,11 +30,12 @@ use self::decky_pipeline::DeckyPipeline;
 use self::decky_progress::DeckyProgress;
 use self::outcome::{Leftover, Targets};
 use self::report::AfterTeardown;
-use super::deckies::grouping::Deckies;
+use super::deckies::grouping::{Deckies, Decky};
 use super::deckies::listing::Listed;
 use super::deckies::shared_register::ReadError;
 use super::engine::retry::RetryingEngine;
 use super::preset::Preset;
+use crate::evidence::manifest::Sidecar;
 use crate::runtime::{ProgressSink, Teardown, TeardownReport};
 
 /// The maximum duration for which the Engine may be unreachable during a teardown.
@@ -64,12 +65,23 @@ async fn run_on(
         context,
         teardown,
     };
+    let saved = job.find_saved_evidence().await;
     match job.list().await {
-        Ok((_, before)) => job.remove(before, progress).await,
+        Ok((listed, before)) => job.remove(&listed, before, saved, progress).await,
         // The containers could not even be listed once.
-        Err(error) => report::build_unverified(job.teardown.decky_id.iter(), &error),
+        Err(error) => {
+            let targets = saved.keys().chain(&job.teardown.decky_id);
+            let targets: BTreeSet<_> = targets.collect();
+            let targets = targets
+                .into_iter()
+                .map(|id| (id, job.to_evidence(saved.get(id))));
+            report::build_unverified(targets, &BTreeMap::new(), &error)
+        }
     }
 }
+
+/// The descriptions of the archives that earlier attempts of an operation have saved.
+type SavedEvidence = BTreeMap<DeckyId, Sidecar>;
 
 /// A teardown in progress.
 struct TeardownJob<'a> {
@@ -89,13 +101,28 @@ impl TeardownJob<'_> {
         Ok((listed, deckies))
     }
 
-    async fn remove(&self, before: Deckies, progress: ProgressSink) -> TeardownReport {
-        let (mut targets, refused) = self.choose_targets(before);
-        let saved = self.find_saved_evidence().await;
-        if self.teardown.decky_id.is_none() {
-            // An earlier attempt, which was interrupted, may have removed these deckies completely.
-            for decky in saved.keys().filter(|decky| !refused.contains_key(*decky)) {
-                targets.entry(decky.clone()).or_default();
+    async fn remove(
+        &self,
+        listed: &Listed,
+        before: Deckies,
+        saved: SavedEvidence,
+        progress: ProgressSink,
+    ) -> TeardownReport {
+        let (mut targets, mut refused) = self.choose_targets(before);
+        // An earlier attempt, which was interrupted, may have removed these deckies completely.
+        for (decky, sidecar) in &saved {
+            if targets.contains_key(decky) || refused.contains_key(decky) {
+                continue;
+            }
+            let mut containers = sidecar.manifest.containers.iter();
+            match containers.find(|container| listed.has_object(&container.id)) {
+                Some(left) => {
+                    let error = format!("left: {}, which no longer belongs to a decky", left.name);
+                    refused.insert(decky.clone(), error);
+                }
+                None => {
+                    targets.insert(decky.clone(), Decky::default());
+                }
             }
         }
         let progress = DeckyProgress::new(progress, targets.keys());
@@ -116,9 +143,9 @@ impl TeardownJob<'_> {
             (id.clone(), outcome)
         });
         let mut outcomes: BTreeMap<_, _> = join_all(removed).await.into_iter().collect();
-        for (decky, evidence) in saved {
-            if let Some(outcome) = outcomes.get_mut(&decky) {
-                outcome.evidence.get_or_insert(evidence);
+        for (decky, outcome) in &mut outcomes {
+            if outcome.evidence.is_none() {
+                outcome.evidence = self.to_evidence(saved.get(decky));
             }
         }
         let is_complete =
@@ -137,19 +164,27 @@ impl TeardownJob<'_> {
                 };
                 report::build_verified(&targets, &after)
             }
-            Err(error) => report::build_unverified(targets.keys(), &error),
+            Err(error) => {
+                let targets = outcomes.iter();
+                let targets = targets.map(|(id, outcome)| (id, outcome.evidence.clone()));
+                report::build_unverified(targets, &refused, &error)
+            }
         }
     }
 
     /// Returns the evidence that earlier attempts of this operation have saved, before the agent
     /// was interrupted.
-    async fn find_saved_evidence(&self) -> BTreeMap<DeckyId, Evidence> {
+    async fn find_saved_evidence(&self) -> SavedEvidence {
         let Some(store) = self.context.evidence.cloned() else {
-            return BTreeMap::new();
+            return SavedEvidence::new();
         };
         let operation = self.teardown.operation_id;
         let found = tokio::task::spawn_blocking(move || store.find_saved(operation)).await;
         found.unwrap_or_default()
+    }
+
+    fn to_evidence(&self, sidecar: Option<&Sidecar>) -> Option<Evidence> {
+        Some(self.context.evidence?.to_evidence(sidecar?.clone()))
     }
 
     /// Returns the deckies to remove, and the errors of those that are not removed.

@@ -14,7 +14,7 @@ pub(super) type Targets = BTreeMap<DeckyId, Decky>;
 #[derive(Debug)]
 pub(super) struct Leftover(pub(super) String);
 
-/// What happened to one decky.
+/// The outcome for one decky.
 #[derive(Debug, Default)]
 pub(super) struct DeckyOutcome {
     /// The errors of the containers and networks, in the order of the steps. They are reported if

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use scuttle_schemas::agents::{ReportedOutcome, ShardResult};
+use scuttle_schemas::agents::{Evidence, ReportedOutcome, ShardResult};
 use scuttle_schemas::{DeckyId, Text};
 
 use super::super::deckies::grouping::{Deckies, Decky, Member};
@@ -83,13 +83,19 @@ pub(super) fn build_verified(targets: &Targets, after: &AfterTeardown) -> Teardo
 /// Builds the report if the Engine could not list the containers again. No container is known to be
 /// gone, so every target has failed.
 pub(super) fn build_unverified<'a>(
-    targets: impl Iterator<Item = &'a DeckyId>,
+    targets: impl Iterator<Item = (&'a DeckyId, Option<Evidence>)>,
+    refused: &BTreeMap<DeckyId, String>,
     error: &ReadError,
 ) -> TeardownReport {
     let error = format!("cannot check what is left: {error}");
+    let targets = targets.map(|(decky, evidence)| ShardResult {
+        evidence,
+        ..to_failed(decky, &error)
+    });
+    let refused = refused.iter().map(|(id, error)| to_failed(id, error));
     TeardownReport {
+        shards: targets.chain(refused).collect(),
         error: Some(Text::from(error.as_str())),
-        shards: targets.map(|decky| to_failed(decky, &error)).collect(),
     }
 }
 

@@ -2,14 +2,14 @@
 //! containers that depend on it, as in Compose. Containers that do not depend on each other are
 //! stopped at the same time.
 //!
-//! Unlike in Compose, a container does not wait for the containers that share its network. They
-//! keep the network alive until the last of them stops, and the services of a `decnet` decky would
-//! otherwise double the grace period.
+//! Unlike in Compose, a base container does not wait for the containers that share its network.
+//! The network exists until the last of them stops. If the base container waited, the stop of a
+//! `decnet` decky would take up to two grace periods.
 
 use super::super::deckies::grouping::Member;
 
 /// Returns, for each member, the indices of the members that must have stopped before it.
-/// Dependencies that form a cycle are ignored.
+/// Ignores members that are part of a dependency cycle, or that depend on one.
 pub(super) fn find_dependents(members: &[Member]) -> Vec<Vec<usize>> {
     let mut dependents = vec![Vec::new(); members.len()];
     let mut dependencies = vec![0_usize; members.len()];
