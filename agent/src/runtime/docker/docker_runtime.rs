@@ -105,8 +105,9 @@ impl DockerRuntime {
         let mut cache = self.cache.lock().await;
         let stale = std::mem::take(&mut *self.stale());
         let notes_changed = self.notes.take_changed();
-        if let (Some(inventory), true, false) = (&cache.inventory, stale.is_empty(), notes_changed)
-        {
+        // A read that was dropped has left no listing, and its stale parts are no longer known.
+        let is_stale = cache.listed.is_none() || !stale.is_empty() || notes_changed;
+        if let (Some(inventory), false) = (&cache.inventory, is_stale) {
             return Ok(inventory.clone());
         }
         let read = self.refresh(&mut cache, stale).await;

@@ -1,6 +1,6 @@
 //! Follows the events of the Docker Engine and notifies the agent when the inventory has changed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,11 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval at which everything is listed again, to make up for lost events.
 const RESCAN_INTERVAL: Duration = Duration::from_mins(1);
-/// The delay after which changed containers are listed again. The Engine may report an event
-/// shortly before its listing shows the change.
+/// The delay after which a changed container is first listed again. The Engine reports the end of a
+/// container before it cleans up and its listing shows the end, which takes long if it is busy.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
+/// The number of times that a changed container is listed again: after 1, 2, 4, 8 and 16 s.
+const RECHECKS: u32 = 5;
 /// The delay between two attempts to reach the Engine.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -109,7 +111,7 @@ impl DockerRuntime {
             };
             match change.await {
                 Ok(()) => {}
-                Err(WaitError::TimedOut) if recheck.is_due() => {}
+                Err(WaitError::TimedOut) if recheck.is_due(Instant::now()) => {}
                 Err(WaitError::TimedOut) => {
                     if let Err(error) = engine.ping().await {
                         return error.into();
@@ -117,8 +119,8 @@ impl DockerRuntime {
                 }
                 Err(WaitError::Ended(cause)) => return engine.to_stream_error(cause).into(),
             }
-            if recheck.is_due() {
-                for id in recheck.take() {
+            if recheck.is_due(Instant::now()) {
+                for id in recheck.take(Instant::now()) {
                     self.invalidate_container(&id);
                 }
             }
@@ -210,7 +212,7 @@ impl DockerRuntime {
         match (event.typ, id) {
             (Some(EventMessageType::CONTAINER), Some(id)) => {
                 self.invalidate_container(id);
-                recheck.add(id);
+                recheck.add(id, Instant::now());
                 // `docker update` changes the restart policy.
                 if event.action.as_deref() == Some("update") {
                     self.stop_settings.forget(id);
@@ -267,32 +269,41 @@ impl ReadPace {
     }
 }
 
-/// The containers to list again at `due`, which is `RECHECK_DELAY` after the first event since the
-/// last recheck.
+/// The containers to list again at `due`, with the number of times that each is still listed. The
+/// delay doubles each time.
 #[derive(Default)]
 struct Recheck {
-    containers: BTreeSet<String>,
-    /// The time of the recheck. `None` if there are no containers.
+    containers: BTreeMap<String, u32>,
+    /// The time of the next recheck. `None` if there are no containers.
     due: Option<Instant>,
 }
 
 impl Recheck {
-    fn add(&mut self, id: &str) {
-        self.containers.insert(id.to_owned());
-        self.due.get_or_insert(Instant::now() + RECHECK_DELAY);
+    /// Adds a container that had an event at `now`.
+    fn add(&mut self, id: &str, now: Instant) {
+        self.containers.insert(id.to_owned(), RECHECKS);
+        let due = now + RECHECK_DELAY;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     fn due_in(&self) -> Option<Duration> {
         Some(self.due?.saturating_duration_since(Instant::now()))
     }
 
-    fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= Instant::now())
+    fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
     }
 
-    fn take(&mut self) -> BTreeSet<String> {
-        self.due = None;
-        std::mem::take(&mut self.containers)
+    /// Returns the containers to list again at `now`, and schedules the next recheck.
+    fn take(&mut self, now: Instant) -> Vec<String> {
+        let ids = self.containers.keys().cloned().collect();
+        self.containers.retain(|_, left| {
+            *left -= 1;
+            *left > 0
+        });
+        let most_left = self.containers.values().max();
+        self.due = most_left.map(|left| now + RECHECK_DELAY * 2_u32.pow(RECHECKS - left));
+        ids
     }
 }
 
@@ -317,7 +328,30 @@ fn may_change_inventory(event: &EventMessage) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Instant, MAX_READ_DELAY, MIN_READ_DELAY, QUIET_TIME, ReadPace};
+    use super::{Duration, Instant, MAX_READ_DELAY, MIN_READ_DELAY, QUIET_TIME, ReadPace, Recheck};
+
+    #[test]
+    fn a_changed_container_is_listed_again_with_growing_delays() {
+        let start = Instant::now();
+        let second = |count| start + Duration::from_secs(count);
+        let mut recheck = Recheck::default();
+        recheck.add("a", start);
+        let mut due = Vec::new();
+        for now in (0..60).map(second) {
+            if recheck.is_due(now) {
+                assert_eq!(recheck.take(now), ["a"]);
+                due.push((now - start).as_secs());
+            }
+        }
+        assert_eq!(due, [1, 3, 7, 15, 31]);
+        // A further event brings the next recheck forward.
+        recheck.add("b", start);
+        assert!(recheck.is_due(second(1)));
+        recheck.take(second(1));
+        recheck.add("c", second(1));
+        assert_eq!(recheck.take(second(2)), ["b", "c"]);
+        assert!(!recheck.is_due(second(3)) && recheck.is_due(second(4)));
+    }
 
     #[test]
     fn the_delay_between_reads_grows_while_events_keep_coming() {
