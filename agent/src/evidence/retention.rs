@@ -112,21 +112,9 @@ impl Retention {
         }
     }
 
-    /// Returns the decky of each archive of an operation. A decky with several archives repeats.
-    pub(super) fn deckies_of(&self, operation: OperationId) -> impl Iterator<Item = &DeckyId> {
-        let archives = self.archives.keys();
-        archives
-            .filter(move |name| name.operation == operation)
-            .map(|name| &name.decky)
-    }
-
-    pub(super) fn names_of<'a>(
-        &'a self,
-        operation: OperationId,
-        decky: &'a DeckyId,
-    ) -> impl Iterator<Item = &'a ArchiveName> {
-        (self.archives.keys())
-            .filter(move |name| name.operation == operation && name.decky == *decky)
+    /// Returns the names of the complete archives of an operation, earlier attempts first.
+    pub(super) fn names_of(&self, operation: OperationId) -> impl Iterator<Item = &ArchiveName> {
+        (self.archives.keys()).filter(move |name| name.operation == operation)
     }
 }
 

@@ -156,25 +156,33 @@ impl EvidenceStore {
     /// Returns the description of each archive of an operation and decky, oldest first. Leaves out
     /// those that cannot be read.
     pub(crate) fn read_sidecars(&self, operation: OperationId, decky: &DeckyId) -> Vec<Sidecar> {
-        let retention = self.retention();
-        let names: Vec<_> = retention.names_of(operation, decky).cloned().collect();
-        drop(retention);
-        let read = |name: &ArchiveName| {
-            let text = fs::read(self.dir.join(name.sidecar())).ok()?;
-            serde_json::from_slice(&text).ok()
-        };
-        names.iter().filter_map(read).collect()
+        let mut names = self.names_of(operation);
+        names.retain(|name| name.decky == *decky);
+        names
+            .iter()
+            .filter_map(|name| self.read_sidecar(name))
+            .collect()
     }
 
     /// Returns the descriptions of the archives that an operation has saved, the last one of each
     /// decky.
     pub(crate) fn find_saved(&self, operation: OperationId) -> BTreeMap<DeckyId, Sidecar> {
-        let deckies: Vec<_> = self.retention().deckies_of(operation).cloned().collect();
-        let saved = deckies.into_iter().filter_map(|decky| {
-            let last = self.read_sidecars(operation, &decky).pop()?;
-            Some((decky, last))
+        let names = self.names_of(operation).into_iter();
+        // A later attempt replaces an earlier one.
+        let saved = names.filter_map(|name| {
+            let sidecar = self.read_sidecar(&name)?;
+            Some((name.decky, sidecar))
         });
         saved.collect()
+    }
+
+    fn names_of(&self, operation: OperationId) -> Vec<ArchiveName> {
+        self.retention().names_of(operation).cloned().collect()
+    }
+
+    fn read_sidecar(&self, name: &ArchiveName) -> Option<Sidecar> {
+        let text = fs::read(self.dir.join(name.sidecar())).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Returns the evidence that a sidecar describes.

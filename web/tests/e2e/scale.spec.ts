@@ -85,7 +85,10 @@ function addPlainList({ rows, changed, cells }: { rows: number; changed: number;
   for (let row = 0; row < rows; row += 1) list.append(createRow());
   document.body.append(list);
   const replaceRows = () => {
-    if (!list.isConnected) removeEventListener('scroll', replaceRows);
+    if (!list.isConnected) {
+      removeEventListener('scroll', replaceRows);
+      return;
+    }
     for (let row = 0; row < changed; row += 1) {
       list.firstChild?.remove();
       list.append(createRow());

@@ -110,19 +110,16 @@ impl DockerRuntime {
                 self.mark_until(end, events.as_mut(), &mut recheck).await
             };
             match change.await {
-                Ok(()) => {}
-                Err(WaitError::TimedOut) if recheck.is_due(Instant::now()) => {}
-                Err(WaitError::TimedOut) => {
+                Err(WaitError::Ended(cause)) => return engine.to_stream_error(cause).into(),
+                Err(WaitError::TimedOut) if !recheck.is_due(Instant::now()) => {
                     if let Err(error) = engine.ping().await {
                         return error.into();
                     }
                 }
-                Err(WaitError::Ended(cause)) => return engine.to_stream_error(cause).into(),
+                Ok(()) | Err(WaitError::TimedOut) => {}
             }
-            if recheck.is_due(Instant::now()) {
-                for id in recheck.take(Instant::now()) {
-                    self.invalidate_container(&id);
-                }
+            for id in recheck.take_due(Instant::now()) {
+                self.invalidate_container(&id);
             }
             if rescanned_at.elapsed() >= RESCAN_INTERVAL {
                 rescanned_at = Instant::now();
@@ -294,8 +291,12 @@ impl Recheck {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// Returns the containers to list again at `now`, and schedules the next recheck.
-    fn take(&mut self, now: Instant) -> Vec<String> {
+    /// Returns the containers to list again at `now`, and schedules the next recheck. Returns none if
+    /// no recheck is due.
+    fn take_due(&mut self, now: Instant) -> Vec<String> {
+        if !self.is_due(now) {
+            return Vec::new();
+        }
         let ids = self.containers.keys().cloned().collect();
         self.containers.retain(|_, left| {
             *left -= 1;
@@ -339,7 +340,7 @@ mod tests {
         let mut due = Vec::new();
         for now in (0..60).map(second) {
             if recheck.is_due(now) {
-                assert_eq!(recheck.take(now), ["a"]);
+                assert_eq!(recheck.take_due(now), ["a"]);
                 due.push((now - start).as_secs());
             }
         }
@@ -347,9 +348,9 @@ mod tests {
         // A further event brings the next recheck forward.
         recheck.add("b", start);
         assert!(recheck.is_due(second(1)));
-        recheck.take(second(1));
+        recheck.take_due(second(1));
         recheck.add("c", second(1));
-        assert_eq!(recheck.take(second(2)), ["b", "c"]);
+        assert_eq!(recheck.take_due(second(2)), ["b", "c"]);
         assert!(!recheck.is_due(second(3)) && recheck.is_due(second(4)));
     }
 

@@ -182,9 +182,7 @@ impl DeckyPipeline<'_> {
                 }
             };
             if inspected.restarts {
-                (self.engine)
-                    .call(|engine| async move { engine.disable_restart(id).await })
-                    .await?;
+                self.disable_restart(id).await?;
             }
             drop(permit);
             Ok::<_, EngineError>(inspected)
@@ -198,20 +196,25 @@ impl DeckyPipeline<'_> {
         }
     }
 
-    /// Sets the restart policy of containers that stay to `no` again, as far as possible. The
+    async fn disable_restart(&self, id: &str) -> Result<(), EngineError> {
+        let engine = self.engine;
+        engine
+            .call(|engine| async move { engine.disable_restart(id).await })
+            .await
+    }
+
+    /// Sets the restart policy of containers that stay to `no` again, as far as there is time. The
     /// policy that was known before the stop may have been outdated.
     async fn keep_stopped(&self, members: &[Member]) {
         let updates = members.iter().map(async |member| {
-            let id = &member.container.id;
             let _permit = self.stops.acquire().await;
-            let disabled = (self.engine)
-                .call(|engine| async move { engine.disable_restart(id).await })
-                .await;
+            let disabled = self.disable_restart(&member.container.id).await;
             if let Some(error) = disabled.err().filter(|error| !error.is_not_found()) {
                 tracing::warn!(operation_id = %self.operation, container = %member.container.name, "cannot keep the container stopped: {error}");
             }
         });
-        join_all(updates).await;
+        // The result must still reach the controller before the operation's deadline.
+        let _ = timeout(self.time_left(), join_all(updates)).await;
     }
 
     async fn stop(&self, container: &Container, grace: Duration) -> Result<(), String> {

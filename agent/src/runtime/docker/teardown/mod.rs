@@ -117,7 +117,7 @@ impl TeardownJob<'_> {
             let mut containers = sidecar.manifest.containers.iter();
             match containers.find(|container| listed.has_object(&container.id)) {
                 Some(left) => {
-                    let error = format!("left: {}, which no longer belongs to a decky", left.name);
+                    let error = report::describe_unattributed(&left.name);
                     refused.insert(decky.clone(), error);
                 }
                 None => {

@@ -38,7 +38,7 @@ pub(super) fn build_verified(targets: &Targets, after: &AfterTeardown) -> Teardo
         if error.is_none()
             && let Some(name) = find_left(before, after.listed)
         {
-            error = Some(format!("left: {name}, which no longer belongs to a decky"));
+            error = Some(describe_unattributed(name));
         }
         // A container that cannot be read may belong to the decky.
         if error.is_none()
@@ -142,6 +142,11 @@ fn describe_remaining(before: &Decky, now: &Decky, errors: &[String]) -> Option<
         )
     })?;
     Some(format!("deployed again during the teardown: {new}"))
+}
+
+/// Returns the error for a decky of which an object is left that is no longer attributed to it.
+pub(super) fn describe_unattributed(name: &str) -> String {
+    format!("left: {name}, which no longer belongs to a decky")
 }
 
 /// Returns the name of an object of a decky that is left.
