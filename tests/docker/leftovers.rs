@@ -195,7 +195,8 @@ async fn a_network_of_a_swarm_service_stays_on_record() -> TestResult {
     Ok(())
 }
 
-/// Starts a decky with one container. The response to the removal of the container is held back.
+/// Starts a decky with one container, behind a proxy that holds back requests to remove the
+/// container.
 async fn start_with_held_removal() -> anyhow::Result<(EngineProxy, DockerHost, Object)> {
     let daemon = Daemon::start().await?;
     daemon

@@ -164,8 +164,7 @@ impl EvidenceStore {
             .collect()
     }
 
-    /// Returns the descriptions of the archives that an operation has saved, the last one of each
-    /// decky.
+    /// Returns the description of the last archive that an operation saved, for each decky.
     pub(crate) fn find_saved(&self, operation: OperationId) -> BTreeMap<DeckyId, Sidecar> {
         let names = self.names_of(operation).into_iter();
         // A later attempt replaces an earlier one.

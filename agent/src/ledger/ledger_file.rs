@@ -97,7 +97,7 @@ impl LedgerFile for DirectoryFile {
     }
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // The open file is no longer the one with this name.
+        // After the replacement, the open handle would still refer to the old file.
         self.file = None;
         replace_file(&self.directory, FILE, NEW_FILE, bytes)
     }

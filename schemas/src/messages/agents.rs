@@ -350,7 +350,7 @@ pub struct Heartbeat {
     /// The reason why the inventory could not be read. Absent if it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
-    /// Notes on what the agent found and could not attribute to a decky, or had to leave on the
+    /// Notes about objects that the agent could not attribute to a decky or had to leave on the
     /// host. At most 32. Absent if empty, and on every page but the first.
     #[serde(
         default,

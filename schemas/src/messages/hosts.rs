@@ -57,7 +57,7 @@ pub struct HostRecord {
     /// shards may then be outdated. Absent if the agent could read the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
-    /// Notes of the last heartbeat on what the agent found and could not attribute to a decky, or
+    /// Notes from the last heartbeat about objects that the agent could not attribute to a decky or
     /// had to leave on the host. Absent if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::messages::agents::MAX_NOTES)))]

@@ -1,6 +1,6 @@
-// The page with 20,000 deckies: the time to the first rows, the work per frame while scrolling, and that only visible items
-// are in the document. The test prints its measurements. The limits of the times are generous, because the machine is
-// shared. The work is compared with that of a list without a framework in the same run.
+// Measures the page with 20,000 deckies: the time to the first rows, and the work per frame while scrolling. Also
+// checks that only visible items are in the document. The time limits are generous, because the machine is shared.
+// The work per frame is compared with that of a plain list, built without a framework, in the same run.
 
 import type { Page } from '@playwright/test';
 import { expect, signIn, test } from './fixtures';
@@ -9,7 +9,7 @@ import { password } from './swarm';
 const HOSTS = 200;
 const DECKIES = 100;
 
-/** The baseline list: its rows, the rows that it replaces per scroll event, and the cells of a row. */
+/** The numbers of rows, of rows replaced per scroll event, and of cells per row in the baseline list. */
 const ROWS = 34;
 const CHANGED_ROWS = 9;
 const CELLS = 7;

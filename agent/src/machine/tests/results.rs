@@ -72,8 +72,8 @@ fn a_finished_operation_is_kept_until_no_late_command_can_arrive() {
     );
 }
 
-/// Finishes a teardown with the most deckies that a host may have. Checks that the result has all of
-/// them and fits into a message, and returns the result.
+/// Finishes a teardown with the most deckies that a host may have. Checks that the result has all
+/// of them and fits into a message, and returns the result.
 fn send_full_result(shard: impl Fn(&str) -> ShardResult) -> TeardownResult {
     let mut agent = TestAgent::connected();
     agent.send_command(1, None);

@@ -27,8 +27,9 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval at which everything is listed again, to make up for lost events.
 const RESCAN_INTERVAL: Duration = Duration::from_mins(1);
-/// The delay after which a changed container is first listed again. The Engine reports the end of a
-/// container before it cleans up and its listing shows the end, which takes long if it is busy.
+/// The delay before a changed container is listed again for the first time. The Engine reports that
+/// a container has exited before the Engine has cleaned up and updated its listing. A busy Engine
+/// takes long to do so.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
 /// The number of times that a changed container is listed again: after 1, 2, 4, 8 and 16 s.
 const RECHECKS: u32 = 5;
@@ -128,9 +129,9 @@ impl DockerRuntime {
         }
     }
 
-    /// Reads the inventory. Takes events from the stream meanwhile, because the Engine drops events
-    /// for a client that does not read them. Returns also whether such an event has marked a part
-    /// of the cache as stale.
+    /// Reads the inventory, and meanwhile takes events from the stream, because the Engine drops
+    /// events for a client that does not read them. Also returns whether one of these events has
+    /// marked a part of the cache as stale.
     async fn read_during_events(
         &self,
         engine: &Engine,
@@ -291,8 +292,8 @@ impl Recheck {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// Returns the containers to list again at `now`, and schedules the next recheck. Returns none if
-    /// no recheck is due.
+    /// Returns the containers to list again at `now`, and schedules the next recheck. Returns an
+    /// empty list if no recheck is due.
     fn take_due(&mut self, now: Instant) -> Vec<String> {
         if !self.is_due(now) {
             return Vec::new();

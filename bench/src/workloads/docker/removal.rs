@@ -114,8 +114,8 @@ async fn tear_down(stage: &mut DockerHost, deployment: &Deployment, grace: &str)
     stage.restart_agent().await?;
     stage.agent.quiet = true;
     wait_for_deckies(stage, deployment.deckies, "running").await?;
-    // An agent normally runs long before a teardown. Right after its start, it still inspects the
-    // containers.
+    // In production, an agent has usually been running for a long time before a teardown. Right
+    // after its start, the agent is still inspecting the containers.
     stage.wait_for_heartbeat().await?;
     let operator = &stage.cluster.operator;
     let start = Instant::now();

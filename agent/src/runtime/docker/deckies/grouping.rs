@@ -192,8 +192,8 @@ impl Deckies {
 }
 
 impl Decky {
-    /// Returns the ids of the containers that Compose deployed. A container of `docker compose run`
-    /// is not part of a deployment.
+    /// Returns the ids of the containers that Compose deployed. A container created by `docker
+    /// compose run` is not part of a deployment.
     fn container_ids(&self) -> impl Iterator<Item = &str> {
         let containers = self.members.iter().map(|member| &member.container);
         containers
@@ -208,12 +208,13 @@ impl Decky {
     /// Returns the state of the decky:
     ///
     /// - `failed` if a container is dead, or if no readable container is left.
-    /// - `degraded` if a container is stopped, paused or unhealthy, or if all containers are of
-    ///   `docker compose run`.
+    /// - `degraded` if a container is stopped, paused or unhealthy, or if all containers were
+    ///   created by `docker compose run`.
     /// - `pending` if a container is starting.
     /// - `running` otherwise.
     ///
-    /// Completed containers and containers of `docker compose run` count only as said above.
+    /// Completed containers are ignored. Containers created by `docker compose run` are ignored
+    /// unless the decky has no others.
     fn to_state(&self) -> ReportedState {
         if self.members.is_empty() {
             return ReportedState::Failed;
@@ -225,7 +226,7 @@ impl Decky {
             Some(Condition::Dead) => ReportedState::Failed,
             Some(Condition::Stopped | Condition::Unhealthy) => ReportedState::Degraded,
             Some(Condition::Starting) => ReportedState::Pending,
-            // Only containers of `docker compose run` are left.
+            // Only containers created by `docker compose run` are left.
             None if self.members.iter().all(|member| member.container.one_off) => {
                 ReportedState::Degraded
             }

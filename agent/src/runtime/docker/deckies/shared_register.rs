@@ -27,7 +27,7 @@ impl SharedRegister {
         Self(Mutex::new(register))
     }
 
-    /// Groups a listing by decky, and updates the register, which is then durable.
+    /// Groups a listing by decky and updates the register. Returns once the register is durable.
     pub(crate) async fn group(
         &self,
         preset: &Preset,

@@ -50,7 +50,8 @@ pub(crate) struct Container {
     pub(crate) one_off: bool,
     /// Whether the container has the label `scuttle.oneshot=true`.
     pub(crate) one_shot: bool,
-    /// The decky that a label names: `scuttle.decky`, or else `decnet.fleet.decky`.
+    /// The decky named by the label `scuttle.decky` or, if that label is missing, by
+    /// `decnet.fleet.decky`.
     pub(crate) fleet_decky: Option<String>,
     /// The service that the label `decnet.fleet.service_name` names.
     pub(crate) fleet_service: Option<String>,

@@ -43,8 +43,8 @@ impl RetryingEngine {
     where
         Response: Future<Output = Result<T, EngineError>>,
     {
-        // Bounds this call by itself. Other calls that succeed reset `unreachable_since`, even if
-        // the Engine ends the connection of this call at each attempt.
+        // `unreachable_since` alone cannot limit the retries: successful calls reset it, even if
+        // the Engine drops the connection of this call on every attempt.
         let mut failing_since = None;
         loop {
             // Without this check, a teardown of many containers would wait for a hanging Engine

@@ -347,9 +347,9 @@ fn copy_buffered(
     }
 }
 
-/// Returns the last archive of the operation that has the same kinds of evidence and every
-/// container in `described`. A container that still exists must be unchanged since, without a
-/// problem in the manifest.
+/// Returns the last archive of the operation that has the same kinds of evidence and covers every
+/// container in `described`. A container that still exists must not have started or stopped since
+/// the archive was saved, and the archive's manifest must list no problem with the container.
 async fn find_saved(
     job: &EvidenceJob<'_>,
     described: &[Described],

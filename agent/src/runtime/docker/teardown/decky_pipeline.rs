@@ -203,8 +203,8 @@ impl DeckyPipeline<'_> {
             .await
     }
 
-    /// Sets the restart policy of containers that stay to `no` again, as far as there is time. The
-    /// policy that was known before the stop may have been outdated.
+    /// Sets the restart policy to `no` again on the containers of a decky that could not be
+    /// removed, if time permits. The policy that was known before the stop may have been outdated.
     async fn keep_stopped(&self, members: &[Member]) {
         let updates = members.iter().map(async |member| {
             let _permit = self.stops.acquire().await;
@@ -262,9 +262,9 @@ impl DeckyPipeline<'_> {
             };
             timeouts += u32::from(error.is_timeout());
             let may_retry = if error.is_removal_in_progress() || error.is_timeout() {
-                // The Engine may still be removing the container. One timeout is allowed, because
-                // a removal can take longer than a call. If the container could not be stopped,
-                // none is, because its removal would hang as well.
+                // The Engine may still be removing the container. A removal can take longer than
+                // a call, so one timeout is allowed. No timeout is allowed if the container could
+                // not be stopped, because its removal would hang as well.
                 timeouts <= u32::from(is_stopped)
             } else {
                 !error.is_unreachable() && Instant::now() < busy_until

@@ -91,7 +91,7 @@ fn is_same_tag(tag: &str, reference: &str) -> bool {
     tag == reference || tag.strip_suffix(":latest") == Some(reference)
 }
 
-/// Returns the short form of a reference, in which the Engine lists tags: `nginx:1.27` for
+/// Returns the short form of a reference, as the Engine lists it: `nginx:1.27` for
 /// `docker.io/library/nginx:1.27`.
 fn shorten(reference: &str) -> &str {
     let short = reference.strip_prefix("docker.io/").unwrap_or(reference);

@@ -12,8 +12,9 @@ use super::super::engine::retry::{RETRY_DELAY, RetryingEngine};
 use super::context::{ENDPOINT_TIMEOUT, TeardownContext};
 use super::outcome::{Leftover, Targets};
 
-/// Removes a network. Retries for `ENDPOINT_TIMEOUT`, unless the Engine is unreachable, or all
-/// users of the network are other containers. Returns the error if the network is left.
+/// Removes a network. Retries for `ENDPOINT_TIMEOUT`, unless the Engine is unreachable or the
+/// network is used only by containers outside `own_containers`. Returns the error if the network
+/// could not be removed.
 pub(super) async fn remove(
     engine: &RetryingEngine,
     removals: &Semaphore,
