@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use scuttle_schemas::operations::OperationState;
+use scuttle_tests::clients::broadcasts::Broadcasts;
 use scuttle_tests::cluster::docker_host::DockerHost;
 use scuttle_tests::servers::dockerd::Daemon;
 use serde::Serialize;
@@ -118,9 +119,10 @@ async fn tear_down(stage: &mut DockerHost, deployment: &Deployment, grace: &str)
     // after its start, the agent is still inspecting the containers.
     stage.wait_for_heartbeat().await?;
     let operator = &stage.cluster.operator;
+    let mut broadcasts = Broadcasts::subscribe(operator).await?;
     let start = Instant::now();
     let accepted = operator.tear_down(stage.host(), None).await?;
-    let operation = wait_for_end(stage, accepted.operation_id).await?;
+    let operation = wait_for_end(&mut broadcasts, accepted.operation_id).await?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(
         operation.state == OperationState::Succeeded,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scuttle_schemas::OperationId;
-use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::operations::{OperationRecord, OperationsUpdated};
+use scuttle_tests::clients::broadcasts::Broadcasts;
 use scuttle_tests::cluster::docker_host::DockerHost;
 use tokio::time::{interval, timeout};
 
@@ -33,14 +34,17 @@ pub(super) async fn wait_for_deckies(stage: &DockerHost, count: usize, state: &s
         .with_context(|| format!("not all deckies are {state}\n{}", stage.agent.log()))?
 }
 
-/// Waits until an operation has ended, and returns its record.
-pub(super) async fn wait_for_end(stage: &DockerHost, id: OperationId) -> Result<OperationRecord> {
-    let mut ticks = interval(POLL_INTERVAL);
+/// Waits until a broadcast says that an operation has ended, and returns its record. Broadcasts are
+/// used because polling would take processor time from the teardown.
+pub(super) async fn wait_for_end(
+    broadcasts: &mut Broadcasts<OperationsUpdated>,
+    id: OperationId,
+) -> Result<OperationRecord> {
     let end = async {
         loop {
-            ticks.tick().await;
-            let operation = stage.cluster.operator.operation(id).await?;
-            if operation.finished_at.is_some() {
+            let updated = broadcasts.next().await?.message.updated;
+            let is_end = |it: &OperationRecord| it.operation_id == id && it.finished_at.is_some();
+            if let Some(operation) = updated.into_iter().find(is_end) {
                 return anyhow::Ok(operation);
             }
         }
