@@ -127,7 +127,9 @@ async fn a_network_that_cannot_be_removed_stays_on_record() -> TestResult {
     let id = stage.start_teardown("trap").await?;
     let operation = stage.wait_for_end(id).await?;
     let error = shard_error(&operation);
-    assert!(error.contains("network trap_default"), "{error}");
+    let expected = "network trap_default has active endpoints, but the Engine lists none; \
+        if no Swarm service uses the network, restart the Docker Engine";
+    assert_eq!(error, expected);
     for _ in 0..3 {
         stage.wait_for_heartbeat().await?;
         stage.wait_for_states("trap teardown_failed").await?;

@@ -12,6 +12,11 @@ use super::super::engine::retry::{RETRY_DELAY, RetryingEngine};
 use super::context::{ENDPOINT_TIMEOUT, TeardownContext};
 use super::outcome::{Leftover, Targets};
 
+/// The remedy for a network whose endpoints the Engine does not list. Some versions of the Engine
+/// miscount endpoints that they release at the same time (moby/moby issue 42119), and correct the
+/// count when they start.
+const COUNT_HINT: &str = "if no Swarm service uses the network, restart the Docker Engine";
+
 /// Removes a network. Retries for `ENDPOINT_TIMEOUT`, unless the Engine is unreachable or the
 /// network is used only by containers outside `own_containers`. Returns the error if the network
 /// could not be removed.
@@ -37,16 +42,20 @@ pub(super) async fn remove(
         };
         let mut text = error.to_string().replace(id, name);
         if error.has_active_endpoints() {
-            let users = list_endpoints(engine, id).await;
-            let is_foreign = |user: &String| !own_containers.contains(&user.as_str());
-            let is_used_by_others = !users.is_empty() && users.iter().all(is_foreign);
             text = format!("network {name} has active endpoints");
-            if !users.is_empty() {
-                text = format!("{text} ({})", users.join(", "));
-            }
-            // Waiting does not help while other containers use the network.
-            if is_used_by_others {
-                return Err(text);
+            match list_endpoints(engine, id).await {
+                Ok(users) if users.is_empty() => {
+                    text = format!("{text}, but the Engine lists none; {COUNT_HINT}");
+                }
+                Ok(users) => {
+                    text = format!("{text} ({})", users.join(", "));
+                    // Waiting does not help while only other containers use the network.
+                    let is_own = |user: &String| own_containers.contains(&user.as_str());
+                    if !users.iter().any(is_own) {
+                        return Err(text);
+                    }
+                }
+                Err(_) => {}
             }
         }
         if error.is_unreachable() || Instant::now() >= end {
@@ -106,9 +115,11 @@ async fn list_fleet_networks(
     Ok(networks)
 }
 
-async fn list_endpoints(engine: &RetryingEngine, network: &str) -> Vec<String> {
-    let endpoints = engine
+async fn list_endpoints(
+    engine: &RetryingEngine,
+    network: &str,
+) -> Result<Vec<String>, EngineError> {
+    engine
         .call(|engine| async move { engine.list_endpoints(network).await })
-        .await;
-    endpoints.unwrap_or_default()
+        .await
 }
