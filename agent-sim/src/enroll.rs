@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures_util::{TryStreamExt, stream};
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
-use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, HostId, Labels, read, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, HostId, read, subjects};
 
 use crate::output::print_line;
 
@@ -68,7 +68,7 @@ async fn try_enroll(client: &Client, host: &HostId) -> Result<Outcome, EnrollErr
             .parse()
             .expect("every host_uuid is a valid name"),
         address: None,
-        labels: Labels::default(),
+        labels: None,
         host_uuid: Some(host.clone()),
     };
     let payload = serde_json::to_vec(&enrollment).expect("the request can be serialized");

@@ -3,7 +3,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::admin::{decommission, enroll, init, user};
+use crate::commands::admin::{decommission, enroll, host, init, user};
 use crate::commands::operations::{cancel, retry, teardown};
 use crate::commands::shell::{completions, man};
 use crate::commands::show::{hosts, op, ops, shards};
@@ -54,6 +54,7 @@ enum Verb {
     Evidence(evidence::Evidence),
     Init(init::Init),
     Enroll(enroll::Enroll),
+    Host(host::Host),
     Decommission(decommission::Decommission),
     User(user::User),
     Completions(completions::Completions),
@@ -77,6 +78,7 @@ impl Arguments {
             Verb::Evidence(verb) => verb.run(format),
             Verb::Init(verb) => verb.run(format),
             Verb::Enroll(verb) => verb.run(format).await,
+            Verb::Host(verb) => verb.run(format).await,
             Verb::Decommission(verb) => verb.run(format).await,
             Verb::User(verb) => verb.run(format).await,
             Verb::Completions(verb) => verb.run(format),
@@ -97,6 +99,10 @@ mod tests {
         for valid in [
             &["init"] as &[&str],
             &["enroll", "worker-a", "--label", "rack=3"],
+            &[
+                "host", "set", "worker-a", "--label", "rack=4", "--name", "b",
+            ],
+            &["host", "set", "worker-a", "--address", "", "--reset-agent"],
             &["decommission", "worker-a", "--force"],
             &["user", "add", "alice", "--role", "operator"],
             &["user", "remove", "alice"],
@@ -130,6 +136,8 @@ mod tests {
             &["enroll", "a b"] as &[&str],
             &["enroll", "worker-a", "--label", "rack"],
             &["enroll", "worker-a", "--host-uuid", "a.b"],
+            &["host", "set", "worker-a"],
+            &["host", "set", "worker-a", "--name", "a b"],
             &["user", "add", "alice"],
             &["user", "add", "alice", "--role", "agent"],
             &["init", "--server-cert", "c"],

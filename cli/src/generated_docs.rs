@@ -52,7 +52,7 @@ fn schema<T: JsonSchema>() -> Schema {
 /// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
 /// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
 /// refer to schemas in `cli/schemas/`.
-const VERB_OUTPUTS: [(&str, &str, &str); 17] = [
+const VERB_OUTPUTS: [(&str, &str, &str); 18] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
     ("retry", "teardowns", "teardown"),
@@ -66,6 +66,7 @@ const VERB_OUTPUTS: [(&str, &str, &str); 17] = [
     ("evidence list", "evidence_list", "evidence_archive"),
     ("init", "initialised", "the same"),
     ("enroll", "enrolled", "the same"),
+    ("host set", "message host_update_accepted", "the same"),
     ("decommission", "decommissioned", "the same"),
     (
         "user add, user remove",

@@ -10,8 +10,8 @@ use scuttle_schemas::agents::{
     AgentCommand, Heartbeat, HeartbeatAccepted, ResultRecorded, TeardownProgress, TeardownResult,
 };
 use scuttle_schemas::hosts::{
-    DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest, HostsList,
-    HostsListRequest, HostsUpdated,
+    DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest, HostUpdateAccepted,
+    HostUpdateRequest, HostsList, HostsListRequest, HostsUpdated,
 };
 use scuttle_schemas::operations::{
     CancelAccepted, CancelRequest, OperationGetReply, OperationGetRequest, OperationsList,
@@ -64,6 +64,8 @@ pub enum Input {
         /// The id of the new host, if the request does not give one.
         host: HostId,
     },
+    /// A request on `swarm.hosts.update`, to change a host or to reset its agent.
+    UpdateHost(HostUpdateRequest),
     /// A request on `swarm.hosts.decommission`, to remove a host from the swarm.
     Decommission(DecommissionRequest),
     /// A request on `swarm.shards.list`, for one page of shards.
@@ -158,6 +160,8 @@ pub enum Reply {
     Cancelled(Box<CancelAccepted>),
     /// The reply to `swarm.hosts.enroll`: the enrolled host.
     Enroll(EnrollAccepted),
+    /// The reply to `swarm.hosts.update`: the changed host.
+    HostUpdated(HostUpdateAccepted),
     /// The reply to `swarm.hosts.decommission`: the decommissioned host.
     Decommissioned(DecommissionAccepted),
     /// The reply to `swarm.shards.list`: one page of shards.

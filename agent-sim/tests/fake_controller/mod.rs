@@ -286,7 +286,7 @@ fn accept_enrollment(request: EnrollRequest) -> EnrollAccepted {
             host_uuid: request.host_uuid.expect("given"),
             name: request.name,
             address: None,
-            labels: request.labels,
+            labels: request.labels.unwrap_or_default(),
             status: HostStatus::Enrolled,
             last_heartbeat: None,
             agent_version: None,

@@ -44,7 +44,7 @@ impl Swarm {
             let request = EnrollRequest {
                 name: host.as_str().parse().expect("a name"),
                 address: None,
-                labels: Labels::default(),
+                labels: None,
                 host_uuid: Some(host.clone()),
             };
             swarm.step(Input::Enroll { request, host });

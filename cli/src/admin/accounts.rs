@@ -139,8 +139,7 @@ impl AccountName {
         match self {
             Self::Scuttle => vec![server_status],
             Self::Operators => {
-                let mut imports: Vec<_> =
-                    from_scuttle(&[subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat());
+                let mut imports: Vec<_> = from_scuttle(&all_requests());
                 imports.push(server_status);
                 imports
             }
@@ -148,6 +147,12 @@ impl AccountName {
             Self::System => Vec::new(),
         }
     }
+}
+
+/// Returns the subjects of all requests from clients.
+fn all_requests() -> Vec<&'static str> {
+    let changes = subjects::CHANGE_REQUESTS.into_iter();
+    changes.chain(subjects::READ_REQUESTS).collect()
 }
 
 /// Returns the exports of the `SCUTTLE` account.
@@ -164,12 +169,13 @@ fn scuttle_exports() -> Vec<Export> {
             response_type: response_type.map(str::to_owned),
         }
     };
-    let requests = [subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat();
-    (requests.into_iter().map(export(Crossing::Service, None)))
-        // Every instance of the service replies.
-        .chain([subjects::SERVICE_DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
-        .chain(subjects::BROADCASTS.map(export(Crossing::Stream, None)))
-        .collect()
+    (all_requests()
+        .into_iter()
+        .map(export(Crossing::Service, None)))
+    // Every instance of the service replies.
+    .chain([subjects::SERVICE_DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
+    .chain(subjects::BROADCASTS.map(export(Crossing::Stream, None)))
+    .collect()
 }
 
 /// Returns the only export of the system account: requests for the servers' status. Every server of

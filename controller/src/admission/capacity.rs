@@ -134,6 +134,7 @@ impl Kind {
             | Input::Teardown(_)
             | Input::Cancel(_)
             | Input::Enroll { .. }
+            | Input::UpdateHost(_)
             | Input::Decommission(_) => Self::Change,
         }
     }

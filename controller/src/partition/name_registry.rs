@@ -1,13 +1,14 @@
 //! The registry of host names in a swarm with several partitions.
 //!
-//! The leader that enrolls a host knows only the hosts of its partition. It therefore claims the
-//! name in a bucket on the NATS servers before it adds the host to the record.
+//! The leader that enrolls or renames a host knows only the hosts of its partition. It therefore
+//! claims the name in a bucket on the NATS servers before it changes the record.
 //!
 //! A claim may outlive its host: the host may never have been added to the record, or may have been
-//! removed from it. The name is then free. A leader that wants a claimed name therefore requests
-//! the claimant's record from the leader of the claimant's partition. Two rules make this safe:
+//! removed from it or renamed. The name is then free. A leader that wants a claimed name therefore
+//! requests the claimant's record from the leader of the claimant's partition. Two rules make this
+//! safe:
 //!
-//! - A leader does not return the record of a host that it is about to enroll.
+//! - A leader does not return the record of a host that it is about to enroll or rename.
 //! - A leader takes over a claim only if the claim still has the revision that the leader has read.
 //!   So if two leaders want one name, only one of them gets it.
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
-use scuttle_schemas::hosts::{EnrollRequest, HostRecord, HostStatus, HostsList, HostsListRequest};
+use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName, PartitionCount, subjects};
 use tokio::sync::Semaphore;
 
@@ -45,44 +46,32 @@ pub struct NameRegistry {
     client: Client,
     bucket: Store,
     partitions: PartitionCount,
-    /// The hosts that this leader is about to enroll.
-    enrolling: Arc<Mutex<BTreeSet<HostId>>>,
+    /// The hosts that this leader is about to enroll or rename.
+    claiming: Arc<Mutex<BTreeSet<HostId>>>,
     permits: Arc<Semaphore>,
 }
 
-/// A mark on a host that is about to be enrolled. While the mark exists, the leader does not return
-/// the host's record. Dropping the claim removes the mark.
+/// A mark on a host that is about to be enrolled or renamed. While the mark exists, the leader does
+/// not return the host's record. Dropping the claim removes the mark.
 #[derive(Debug)]
 pub struct NameClaim {
     host: HostId,
-    enrolling: Arc<Mutex<BTreeSet<HostId>>>,
+    claiming: Arc<Mutex<BTreeSet<HostId>>>,
 }
 
 /// The result of claiming a name.
 #[derive(Debug)]
 pub enum Claim {
-    /// The name was claimed for the host, which may now be added to the record.
+    /// The name was claimed for the host, which may now get the name in the record.
     Granted(NameClaim),
-    /// The name already belongs to the active host with this record. The request did not ask for a
-    /// particular host id.
+    /// The name already belongs to another active host, which has this record.
     Taken(Box<HostRecord>),
-}
-
-impl Claim {
-    /// Returns the claim if it was granted. The caller must keep the claim until the host has been
-    /// added to the record.
-    pub fn granted(self) -> Option<NameClaim> {
-        match self {
-            Self::Granted(claim) => Some(claim),
-            Self::Taken(_) => None,
-        }
-    }
 }
 
 impl Drop for NameClaim {
     fn drop(&mut self) {
-        let enrolling = self.enrolling.lock();
-        enrolling
+        let claiming = self.claiming.lock();
+        claiming
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.host);
     }
@@ -103,50 +92,43 @@ impl NameRegistry {
             client,
             bucket,
             partitions,
-            enrolling: Arc::default(),
+            claiming: Arc::default(),
             permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         })
     }
 
-    /// Returns an error reply if the host is being enrolled, because its record may be about to
-    /// change. Returns `None` otherwise.
-    pub fn reject_while_enrolling(&self, host: &HostId) -> Option<ErrorReply> {
-        let enrolling = self.enrolling.lock();
-        let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);
-        let is_enrolling = enrolling.contains(host);
-        is_enrolling.then(|| being_enrolled(host))
+    /// Returns an error reply if the host is being enrolled or renamed, because its record may be
+    /// about to change. Returns `None` otherwise.
+    pub fn reject_while_claiming(&self, host: &HostId) -> Option<ErrorReply> {
+        let claiming = self.claiming.lock();
+        let claiming = claiming.unwrap_or_else(PoisonError::into_inner);
+        let is_claiming = claiming.contains(host);
+        is_claiming.then(|| being_named(host))
     }
 
-    /// Marks a host as about to be enrolled. Returns `None` if another request has already marked
-    /// it.
-    fn mark_enrolling(&self, host: HostId) -> Option<NameClaim> {
-        let enrolling = self.enrolling.clone();
-        let hosts = enrolling.lock();
+    /// Marks a host as about to be enrolled or renamed. Returns `None` if another request has
+    /// already marked it.
+    fn mark_claiming(&self, host: HostId) -> Option<NameClaim> {
+        let claiming = self.claiming.clone();
+        let hosts = claiming.lock();
         let is_new = (hosts.unwrap_or_else(PoisonError::into_inner)).insert(host.clone());
-        is_new.then(|| NameClaim { host, enrolling })
+        is_new.then(|| NameClaim { host, claiming })
     }
 
-    /// Claims the requested name for a host that is to be enrolled. The host's id is the one in the
-    /// request, or `new_id` if the request contains none.
+    /// Claims a name for a host that is to be enrolled or renamed. The caller must keep a granted
+    /// claim until the record has changed.
     ///
     /// # Errors
-    /// No host was enrolled, and the error code is:
+    /// The name was not claimed, and the error code is:
     ///
-    /// - `bad_request` if the request contains a host id but the name belongs to another active
-    ///   host.
     /// - `overloaded` if the host or the name is being claimed by another request.
     /// - Another code if the NATS servers or another leader rejected a request or did not reply.
-    pub async fn claim(
-        &self,
-        request: &EnrollRequest,
-        new_id: HostId,
-    ) -> Result<Claim, ErrorReply> {
+    pub async fn claim(&self, name: &HostName, host: &HostId) -> Result<Claim, ErrorReply> {
         let _permit = self.permits.acquire().await;
-        let host = request.host_uuid.clone().unwrap_or(new_id);
-        let Some(claim) = self.mark_enrolling(host.clone()) else {
-            return Err(being_enrolled(&host));
+        let Some(claim) = self.mark_claiming(host.clone()) else {
+            return Err(being_named(host));
         };
-        let (key, claimed) = (bucket_key(&request.name), host.to_string());
+        let (key, claimed) = (bucket_key(name), host.to_string());
         for _ in 0..MAX_ATTEMPTS {
             let entry = self.bucket.entry(&key).await.map_err(failed)?;
             let entry = entry.filter(|entry| entry.operation == Operation::Put);
@@ -160,8 +142,8 @@ impl NameRegistry {
             let owner = if entry.value == claimed {
                 None
             } else {
-                match self.find_owner(&entry.value, &request.name).await {
-                    // The claimant is being enrolled: its record is known in a moment.
+                match self.find_owner(&entry.value, name).await {
+                    // The claimant is being enrolled or renamed: its record is known in a moment.
                     Err(error) if error.code == ErrorCode::Overloaded => {
                         tokio::time::sleep(RETRY_DELAY).await;
                         continue;
@@ -170,16 +152,7 @@ impl NameRegistry {
                 }
             };
             if let Some(owner) = owner {
-                return match &request.host_uuid {
-                    None => Ok(Claim::Taken(Box::new(owner))),
-                    Some(_) => Err(ErrorReply::new(
-                        ErrorCode::BadRequest,
-                        format!(
-                            "the name {} belongs to host {}",
-                            request.name, owner.host_uuid
-                        ),
-                    )),
-                };
+                return Ok(Claim::Taken(Box::new(owner)));
             }
             let value = claimed.clone().into();
             match self.bucket.update(&key, value, entry.revision).await {
@@ -188,8 +161,9 @@ impl NameRegistry {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let why = format!("the name {} is being claimed by others", request.name);
-        Err(retry_later(format!("{why}: repeat the request")))
+        Err(retry_later(format!(
+            "the name {name} is being claimed by others: repeat the request"
+        )))
     }
 
     /// Returns the record of the host that made a claim, or `None` if the host is not active or
@@ -242,10 +216,12 @@ pub(crate) fn bucket_key(name: &HostName) -> String {
 fn failed(cause: impl std::fmt::Display) -> ErrorReply {
     let bucket = subjects::NAMES_BUCKET;
     let message =
-        format!("cannot claim the name in the bucket {bucket}: {cause}: nothing was enrolled");
+        format!("cannot claim the name in the bucket {bucket}: {cause}: nothing was changed");
     ErrorReply::new(ErrorCode::StorageFailed, message)
 }
 
-fn being_enrolled(host: &HostId) -> ErrorReply {
-    retry_later(format!("host {host} is being enrolled: repeat the request"))
+fn being_named(host: &HostId) -> ErrorReply {
+    retry_later(format!(
+        "host {host} is being enrolled or renamed: repeat the request"
+    ))
 }

@@ -101,6 +101,9 @@ impl<'m> RequestHead<'m> {
             Endpoint::OperationsCancel => {
                 decode_payload("cancel request", message).map(Input::Cancel)
             }
+            Endpoint::HostsUpdate => {
+                decode_payload("host update request", message).map(Input::UpdateHost)
+            }
             Endpoint::HostsDecommission => {
                 decode_payload("decommission request", message).map(Input::Decommission)
             }

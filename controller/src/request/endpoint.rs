@@ -17,6 +17,8 @@ pub enum Endpoint {
     OperationsGet,
     /// Requests on `swarm.hosts.enroll` to enroll a host.
     HostsEnroll,
+    /// Requests on `swarm.hosts.update` to change a host.
+    HostsUpdate,
     /// Requests on `swarm.hosts.decommission` to decommission a host.
     HostsDecommission,
     /// Requests on `swarm.hosts.list` for a list of hosts.
@@ -31,12 +33,13 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints, in the order in which their counts are listed.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Teardown,
         Self::OperationsCancel,
         Self::OperationsList,
         Self::OperationsGet,
         Self::HostsEnroll,
+        Self::HostsUpdate,
         Self::HostsDecommission,
         Self::HostsList,
         Self::ShardsList,
@@ -52,6 +55,7 @@ impl Endpoint {
             Self::OperationsList => "operations-list",
             Self::OperationsGet => "operations-get",
             Self::HostsEnroll => "hosts-enroll",
+            Self::HostsUpdate => "hosts-update",
             Self::HostsDecommission => "hosts-decommission",
             Self::HostsList => "hosts-list",
             Self::ShardsList => "shards-list",
@@ -71,6 +75,7 @@ impl Endpoint {
             | Self::OperationsList
             | Self::OperationsGet
             | Self::HostsEnroll
+            | Self::HostsUpdate
             | Self::HostsDecommission
             | Self::HostsList
             | Self::ShardsList => None,
@@ -84,6 +89,7 @@ impl Endpoint {
             Self::Teardown
             | Self::OperationsCancel
             | Self::HostsEnroll
+            | Self::HostsUpdate
             | Self::HostsDecommission => true,
             Self::OperationsList
             | Self::OperationsGet
@@ -107,6 +113,7 @@ impl Endpoint {
             Self::OperationsList => subjects::OPERATIONS_LIST.to_owned(),
             Self::OperationsGet => subjects::OPERATIONS_GET.to_owned(),
             Self::HostsEnroll => subjects::HOSTS_ENROLL.to_owned(),
+            Self::HostsUpdate => subjects::HOSTS_UPDATE.to_owned(),
             Self::HostsDecommission => subjects::HOSTS_DECOMMISSION.to_owned(),
             Self::HostsList => subjects::HOSTS_LIST.to_owned(),
             Self::ShardsList => subjects::SHARDS_LIST.to_owned(),

@@ -5,7 +5,7 @@
 pub mod context;
 pub mod decode;
 pub mod endpoint;
-mod enroll;
+mod name_claim;
 pub mod pipeline;
 pub mod published;
 pub mod rejection;

@@ -65,8 +65,8 @@ pub enum Submitted {
     Done,
     /// A reply that the caller must send. The engine has not received the request.
     Reply(Box<RequestContext>, Reply),
-    /// A request to enroll a host. The caller must claim the host's name before the input goes to
-    /// the engine.
+    /// A request to enroll or rename a host. The caller must claim the host's name before the input
+    /// goes to the engine.
     NeedsNameClaim(Box<RequestContext>, Input),
 }
 
@@ -215,18 +215,18 @@ impl Pipeline {
 
     /// Runs stage 6, with two exceptions if there are several partitions:
     ///
-    /// - A request to enroll a host first needs a claim on the host's name, which is left to the
-    ///   caller.
-    /// - A list request for a host that is being enrolled is rejected.
+    /// - A request to enroll or rename a host first needs a claim on the host's name, which is left
+    ///   to the caller.
+    /// - A list request for a host that is being enrolled or renamed is rejected.
     fn claim_or_enqueue(&self, context: Box<RequestContext>, input: Input) -> Submitted {
         if let Some(names) = &self.intake.names {
             if let Input::HostsList(list) = &input
                 && let Some(error) =
-                    (list.host_uuid.as_ref()).and_then(|host| names.reject_while_enrolling(host))
+                    (list.host_uuid.as_ref()).and_then(|host| names.reject_while_claiming(host))
             {
                 return Submitted::Reply(context, Reply::Rejected(error));
             }
-            if matches!(input, Input::Enroll { .. }) {
+            if gives_name(&input) {
                 return Submitted::NeedsNameClaim(context, input);
             }
         }
@@ -272,6 +272,16 @@ impl Pipeline {
     fn require_open(&self) -> Result<&JobSender, Rejection> {
         let ended = || term_ended(&self.intake.term).into();
         self.jobs.as_ref().ok_or_else(ended)
+    }
+}
+
+/// Returns whether a request gives a host a name, which must be claimed if there are several
+/// partitions.
+fn gives_name(input: &Input) -> bool {
+    match input {
+        Input::Enroll { .. } => true,
+        Input::UpdateHost(request) => request.name.is_some(),
+        _ => false,
     }
 }
 

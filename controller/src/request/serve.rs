@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
 use crate::outbound::replier::Replier;
-use crate::request::enroll;
+use crate::request::name_claim;
 use crate::request::pipeline::{Pipeline, Submitted};
 use crate::request::respond::respond;
 
@@ -37,7 +37,7 @@ pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, repl
             Submitted::Done => {}
             Submitted::NeedsNameClaim(context, input) => {
                 let claiming =
-                    enroll::claim_name(pipeline.clone(), replier.clone(), context, input);
+                    name_claim::claim_name(pipeline.clone(), replier.clone(), context, input);
                 claims.spawn(claiming);
             }
             Submitted::Reply(context, reply) => {

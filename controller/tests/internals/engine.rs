@@ -11,7 +11,7 @@ use scuttle_controller::leadership::term::StepDown;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Input, Reply, TeardownArgs};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
-use scuttle_schemas::{ErrorCode, HostId, Labels, OperationId, Timestamp};
+use scuttle_schemas::{ErrorCode, HostId, OperationId, Timestamp};
 use tokio::sync::mpsc::{Receiver, channel};
 
 type Requester = u32;
@@ -80,7 +80,7 @@ fn enroll(name: &str) -> Input {
         request: EnrollRequest {
             name: name.parse().expect("valid"),
             address: None,
-            labels: Labels::default(),
+            labels: None,
             host_uuid: None,
         },
         host: name.parse::<HostId>().expect("valid"),

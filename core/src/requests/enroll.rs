@@ -2,6 +2,7 @@
 
 use scuttle_schemas::agents::DEFAULT_INTERVAL_MS;
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStatus};
+use scuttle_schemas::subjects::HOSTS_UPDATE;
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
 use crate::record::rows::HostRow;
@@ -11,7 +12,8 @@ impl State {
     /// Adds a host. The id of the host is `new_id` unless the request gives an id.
     ///
     /// A request with the name of an active host, and with the same id or no id, is accepted as a
-    /// repeat. A request with the name or the id of another active host is rejected.
+    /// repeat if it agrees with the record (see `check_repeated_enrollment`). A request with the
+    /// name or the id of another active host is rejected.
     pub(crate) fn enroll(
         &mut self,
         now: Timestamp,
@@ -26,7 +28,11 @@ impl State {
                     ErrorCode::BadRequest,
                     format!("the name {name} belongs to host {id}"),
                 )),
-                _ => Ok(accepted_reply(host.to_record(), true)),
+                _ => {
+                    let record = host.to_record();
+                    Self::check_repeated_enrollment(&request, &record)?;
+                    Ok(accepted_reply(record, true))
+                }
             };
         }
         let id = request.host_uuid.unwrap_or(new_id);
@@ -45,7 +51,7 @@ impl State {
             host: id.clone(),
             name: request.name,
             address: request.address,
-            labels: request.labels,
+            labels: request.labels.unwrap_or_default(),
             status: HostStatus::Enrolled,
             enrolled_at: now,
             last_heartbeat: None,
@@ -56,6 +62,34 @@ impl State {
             notes: Vec::new(),
         });
         Ok(accepted_reply(self.hosts[&id].to_record(), false))
+    }
+
+    /// Checks that a request to enroll a host that is already enrolled agrees with the host's
+    /// record.
+    ///
+    /// # Errors
+    /// `bad_request` if the request has other labels or another address than the record.
+    pub fn check_repeated_enrollment(
+        request: &EnrollRequest,
+        host: &HostRecord,
+    ) -> Result<(), ErrorReply> {
+        let has_other_labels =
+            (request.labels.as_ref()).is_some_and(|labels| *labels != host.labels);
+        let has_other_address = request.address.is_some() && request.address != host.address;
+        let changed = match (has_other_labels, has_other_address) {
+            (false, false) => return Ok(()),
+            (true, false) => "labels",
+            (false, true) => "address",
+            (true, true) => "labels and address",
+        };
+        let (name, id) = (&host.name, &host.host_uuid);
+        Err(ErrorReply::new(
+            ErrorCode::BadRequest,
+            format!(
+                "host {name} ({id}) is already enrolled, with a different value for {changed}: use \
+                 {HOSTS_UPDATE} to change a host"
+            ),
+        ))
     }
 }
 
@@ -69,6 +103,10 @@ fn accepted_reply(host: HostRecord, repeated: bool) -> EnrollAccepted {
 
 #[cfg(test)]
 mod tests {
+    use scuttle_schemas::ErrorCode;
+    use scuttle_schemas::subjects::HOSTS_UPDATE;
+
+    use crate::api::{Input, Reply};
     use crate::tests::scenario::Scenario;
 
     #[test]
@@ -87,5 +125,46 @@ mod tests {
             .enroll("worker-b", Some("a"))
             .expect_err("the id belongs to worker-a");
         assert!(!swarm.enroll("worker-b", None).expect("new").repeated);
+    }
+
+    #[test]
+    fn a_repeat_with_other_labels_or_another_address_is_rejected() {
+        let mut swarm = Scenario::new();
+        let mut enroll = |fields: &str| {
+            let request = format!(r#"{{"name":"worker-h"{fields}}}"#);
+            let request = scuttle_schemas::read("enroll request", request.as_bytes());
+            let request = request.expect("a valid request");
+            let host = "h".parse().expect("valid");
+            swarm.request(Input::Enroll { request, host }).0
+        };
+        enroll(r#","address":"10.0.0.1","labels":{"rack":"7"}"#);
+        for fields in [
+            "",
+            r#","address":"10.0.0.1""#,
+            r#","labels":{"rack":"7"}"#,
+            r#","address":null,"host_uuid":"h","labels":{"rack":"7"}"#,
+        ] {
+            let reply = enroll(fields);
+            assert!(
+                matches!(&reply, Reply::Enroll(accepted) if accepted.repeated),
+                "{reply:?}"
+            );
+        }
+        for (fields, changed) in [
+            (r#","labels":{"rack":"8"}"#, "value for labels:"),
+            (r#","labels":{}"#, "value for labels:"),
+            (r#","address":"10.0.0.2""#, "value for address:"),
+            (
+                r#","address":"","labels":{"rack":"7","row":"1"}"#,
+                "value for labels and address:",
+            ),
+        ] {
+            let Reply::Rejected(error) = enroll(fields) else {
+                panic!("{fields} was accepted");
+            };
+            assert_eq!(error.code, ErrorCode::BadRequest);
+            assert!(error.message.contains(changed), "{}", error.message);
+            assert!(error.message.contains(HOSTS_UPDATE));
+        }
     }
 }

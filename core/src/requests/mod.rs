@@ -10,3 +10,4 @@ mod idempotency;
 mod lists;
 mod plan;
 pub(crate) mod teardown;
+mod update_host;

@@ -17,14 +17,18 @@ use crate::state::timers::Timer;
 /// Changes to the rows in memory, for both replay and steps.
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
+        let before = self.hosts.get(&row.host).map(|host| &host.row);
+        if let Some(before) = before
+            && self.host_ids_by_name.get(&before.name) == Some(&row.host)
+        {
+            self.host_ids_by_name.remove(&before.name);
+        }
         if row.status != HostStatus::Decommissioned {
             let (name, id) = (row.name.clone(), row.host.clone());
             self.host_ids_by_name.insert(name, id);
-        } else if self.host_ids_by_name.get(&row.name) == Some(&row.host) {
-            self.host_ids_by_name.remove(&row.name);
         }
-        let before = self.hosts.get(&row.host).map(|host| host.row.status);
-        self.stats.count_host(before, row.status);
+        self.stats
+            .count_host(before.map(|before| before.status), row.status);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
             return;

@@ -104,7 +104,7 @@ impl Scenario {
         let request = EnrollRequest {
             name: name.parse().unwrap(),
             address: None,
-            labels: Labels::default(),
+            labels: None,
             host_uuid: id.map(|id| id.parse().unwrap()),
         };
         let host = self.next_id().to_string().parse().unwrap();

@@ -108,6 +108,13 @@ fn channels() -> Vec<Channel> {
             &["enroll_accepted", "error_reply"],
         ),
         request(
+            subjects::HOSTS_UPDATE,
+            "Requests to change the name, address or labels of a host, or to reset its agent. For \
+             operators.",
+            &["host_update_request"],
+            &["host_update_accepted", "error_reply"],
+        ),
+        request(
             subjects::HOSTS_DECOMMISSION,
             "Requests to decommission a host. For operators.",
             &["decommission_request"],

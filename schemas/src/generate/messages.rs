@@ -64,6 +64,8 @@ pub const MESSAGES: &[Message] = &[
     reply::<operations::OperationsList>("operations_list"),
     request::<hosts::EnrollRequest>("enroll_request"),
     reply::<hosts::EnrollAccepted>("enroll_accepted"),
+    request::<hosts::HostUpdateRequest>("host_update_request"),
+    reply::<hosts::HostUpdateAccepted>("host_update_accepted"),
     request::<hosts::DecommissionRequest>("decommission_request"),
     reply::<hosts::DecommissionAccepted>("decommission_accepted"),
     request::<hosts::HostsListRequest>("hosts_list_request"),

@@ -1,9 +1,10 @@
-//! Hosts: the record, the broadcast, and the requests to list, enroll and decommission.
+//! Hosts: the record, the broadcast, and the requests to list, enroll, update and decommission.
 
 use serde::{Deserialize, Serialize};
 
 use crate::messages::message_type::message_type;
 use crate::messages::page::PageLimit;
+use crate::types::decode::{is_false, present};
 use crate::types::ids::{HostId, HostName};
 use crate::types::labels::Labels;
 use crate::types::text::{Note, Text, bounded};
@@ -45,7 +46,7 @@ pub struct HostRecord {
     /// The address of the host, as an operator entered it.
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// The labels that the host was enrolled with.
+    /// The labels of the host, as an operator entered them.
     pub labels: Labels,
     /// The status of the host: enrolled, online, offline or decommissioned.
     pub status: HostStatus,
@@ -131,9 +132,15 @@ pub struct EnrollRequest {
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// The labels of the host, as pairs of key and value.
-    #[serde(default)]
-    pub labels: Labels,
+    /// The labels of the host, as pairs of key and value. Absent for none or, if the host is
+    /// already enrolled, for the labels in its record.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "generate", schemars(with = "Labels"))]
+    pub labels: Option<Labels>,
     /// The id of the host. The controller generates one if this field is absent.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
@@ -150,6 +157,51 @@ pub struct EnrollAccepted {
     pub host: HostRecord,
     /// Whether the host was already enrolled before this request.
     pub repeated: bool,
+}
+
+/// A request to change the name, address or labels of a host, or to forget the last report of its
+/// agent. A field that is absent or null changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostUpdateRequest {
+    /// The id of the host to change.
+    pub host_uuid: HostId,
+    /// The new name of the host. Must be unique among the hosts that are not decommissioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<HostName>,
+    /// The new address of the host, for operators. At most 255 characters.
+    #[serde(
+        default,
+        deserialize_with = "bounded::<_, 255>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
+    pub address: Option<String>,
+    /// The new labels of the host, which replace all its labels. Must not be null, because null
+    /// could be mistaken for the removal of all labels.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "generate", schemars(with = "Labels"))]
+    pub labels: Option<Labels>,
+    /// Whether to forget the last report that was applied, so that a report with any `boot_id` is
+    /// accepted next. For an agent whose reports are ignored as stale. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reset_agent: bool,
+}
+
+/// The reply to an accepted request to change a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+pub struct HostUpdateAccepted {
+    /// Always true. A rejected request gets an error reply instead.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
+    pub accepted: bool,
+    /// The record of the host after the change.
+    pub host: HostRecord,
 }
 
 /// A request to decommission a host.

@@ -13,6 +13,8 @@ pub const OPERATIONS_LIST: &str = "swarm.operations.list";
 pub const OPERATIONS_GET: &str = "swarm.operations.get";
 /// The subject of requests to enroll a host.
 pub const HOSTS_ENROLL: &str = "swarm.hosts.enroll";
+/// The subject of requests to change the name, address or labels of a host, or to reset its agent.
+pub const HOSTS_UPDATE: &str = "swarm.hosts.update";
 /// The subject of requests to decommission a host.
 pub const HOSTS_DECOMMISSION: &str = "swarm.hosts.decommission";
 /// The subject of requests for one page of the hosts.
@@ -21,10 +23,11 @@ pub const HOSTS_LIST: &str = "swarm.hosts.list";
 pub const SHARDS_LIST: &str = "swarm.shards.list";
 
 /// The subjects of requests that change something. Only operators may send these requests.
-pub const CHANGE_REQUESTS: [&str; 4] = [
+pub const CHANGE_REQUESTS: [&str; 5] = [
     TEARDOWN,
     OPERATIONS_CANCEL,
     HOSTS_ENROLL,
+    HOSTS_UPDATE,
     HOSTS_DECOMMISSION,
 ];
 /// The subjects of requests that only read. Operators and viewers may send these requests.

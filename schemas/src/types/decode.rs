@@ -98,6 +98,16 @@ pub(crate) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Deserializes an optional field that must not be null. Use with `default` and
+/// `deserialize_with`.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// Deserializes a list of at most `MAX_DECKIES_PER_HOST` objects. Use with `deserialize_with`.
 pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where

@@ -1,5 +1,6 @@
 //! Enrolling and removing hosts and users, shell completion, and manual pages.
 
+use scuttle_schemas::subjects;
 use scuttle_tests::{Cluster, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
@@ -26,6 +27,27 @@ async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
         (&again["repeated"], &again["credentials"]),
         (&Value::from(true), &Value::Null)
     );
+    let set = [
+        "host",
+        "set",
+        "worker-a",
+        "--label",
+        "rack=8",
+        "--address",
+        "10.0.0.7",
+        "--name",
+        "worker-b",
+    ];
+    let set = cli.run_json(&set, 0, "host_update_accepted").await?;
+    assert_eq!(set["host"]["name"], "worker-b");
+    assert_eq!(set["host"]["address"], "10.0.0.7");
+    assert_eq!(set["host"]["labels"]["rack"], "8");
+    let back = ["host", "set", "worker-b", "--name", "worker-a"];
+    let out = cli.run(&back).await?.expect_success()?;
+    assert_eq!(Value::from(out.trim()), set["host"]["host_uuid"]);
+    cli.run(&["enroll", "worker-a", "--label", "rack=9"])
+        .await?
+        .expect_failure(4, &[subjects::HOSTS_UPDATE])?;
     let out = cli.run(&["decommission", "worker-a"]).await?;
     assert!(
         out.stderr.contains("no credentials were revoked"),

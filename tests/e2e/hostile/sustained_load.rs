@@ -129,6 +129,7 @@ async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads(
         subjects::TEARDOWN,
         subjects::OPERATIONS_CANCEL,
         subjects::HOSTS_ENROLL,
+        subjects::HOSTS_UPDATE,
         subjects::HOSTS_DECOMMISSION,
         subjects::SHARDS_LIST,
         subjects::HOSTS_LIST,

@@ -191,6 +191,24 @@ async fn each_accepted_change_has_one_line() -> TestResult {
 }
 
 #[tokio::test]
+async fn the_update_of_a_host_has_one_line() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut log = Reader(0);
+    let host = cluster.enroll_host("worker-a").await?;
+    log.next_line(&cluster)?;
+    let update = json!({ "host_uuid": host, "labels": { "rack": "8" } });
+    let _: Value = cluster
+        .operator
+        .request(subjects::HOSTS_UPDATE, &update)
+        .await?;
+    let line = log.next_line(&cluster)?;
+    assert_eq!(line["action"], "hosts-update", "{line}");
+    assert_eq!(line["outcome"], "accepted", "{line}");
+    assert_eq!(line["host_uuid"], host.as_str(), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
@@ -241,6 +259,12 @@ async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
             "hosts-enroll",
             json!({ "name": "worker-a", "host_uuid": "other" }),
             ErrorCode::BadRequest,
+        ),
+        (
+            subjects::HOSTS_UPDATE,
+            "hosts-update",
+            json!({ "host_uuid": "nobody", "name": "b" }),
+            ErrorCode::HostNotFound,
         ),
         (
             subjects::HOSTS_DECOMMISSION,

@@ -1,5 +1,6 @@
-//! Requests of operators other than plain teardowns: enrollments, cancels, dry runs, repeats with
-//! an idempotency key, and decommissions. Also tests `waiting_for`, a field of open operations.
+//! Requests of operators other than plain teardowns: enrollments, updates of hosts, cancels, dry
+//! runs, repeats with an idempotency key, and decommissions. Also tests `waiting_for`, a field of
+//! open operations.
 
 mod cancel;
 mod decommission;
@@ -7,4 +8,5 @@ mod dry_run;
 mod hosts;
 mod idempotency_key;
 mod override_protection;
+mod update_host;
 mod waiting_for;

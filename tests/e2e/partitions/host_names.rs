@@ -1,7 +1,7 @@
 //! Host names are unique across all partitions.
 
 use futures_util::future::join_all;
-use scuttle_schemas::hosts::{EnrollAccepted, HostStatus};
+use scuttle_schemas::hosts::{EnrollAccepted, HostStatus, HostUpdateAccepted};
 use scuttle_schemas::{ErrorCode, HostId, subjects};
 use scuttle_tests::{Client, RequestError, TestResult};
 use serde_json::{Value, json};
@@ -63,6 +63,46 @@ async fn a_name_belongs_to_one_host_across_all_partitions() -> TestResult {
     );
     let fresh = enroll(operator, "worker.3", None).await?;
     assert!(!fresh.repeated && !hosts.contains(&fresh.host.host_uuid));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_renamed_host_has_a_unique_name_across_all_partitions() -> TestResult {
+    let cluster = start_cluster(2).await?;
+    let operator = &cluster.operator;
+    let hosts = one_host_per_partition();
+    for (number, host) in hosts.iter().enumerate() {
+        enroll(operator, &format!("worker.{number}"), Some(host)).await?;
+    }
+    let rename = async |host: &HostId, name: &str| {
+        let request = json!({ "host_uuid": host, "name": name });
+        let reply = operator.request(subjects::HOSTS_UPDATE, &request).await;
+        reply.map(|accepted: HostUpdateAccepted| accepted.host.name)
+    };
+    for host in &hosts[1..] {
+        let reply = rename(host, "worker.0").await;
+        let Err(RequestError::Rejected(rejection)) = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(rejection.code, ErrorCode::BadRequest);
+        assert!(
+            rejection.message.contains(hosts[0].as_str()),
+            "{rejection:?}"
+        );
+    }
+    assert_eq!(rename(&hosts[0], "trap").await?.as_str(), "trap");
+    assert_eq!(rename(&hosts[0], "trap").await?.as_str(), "trap");
+    // The old name is free, and the new one is in use.
+    assert_eq!(rename(&hosts[1], "worker.0").await?.as_str(), "worker.0");
+    assert_rejected(
+        enroll(operator, "trap", Some(&hosts[2])).await,
+        hosts[0].as_str(),
+    );
+    assert!(enroll(operator, "trap", None).await?.repeated);
+    // Only one host gets a name that several want at the same time.
+    let requests = hosts[1..].iter().map(|host| rename(host, "worker.9"));
+    let accepted = join_all(requests).await.into_iter().flatten();
+    assert_eq!(accepted.count(), 1);
     Ok(())
 }
 

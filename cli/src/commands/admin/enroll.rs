@@ -1,13 +1,13 @@
 //! `scuttle enroll`: enrolls a host, with credentials that are valid for that host only.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
-use scuttle_schemas::{HostId, HostName, Labels, subjects};
+use scuttle_schemas::{HostId, HostName, subjects};
 
 use super::bus_options::{BusOptions, quote_for_shell};
+use super::labels::{collect_labels, parse_label};
 use crate::admin::accounts::AccountName;
 use crate::admin::keystore::Keystore;
 use crate::admin::roles::Role;
@@ -34,10 +34,10 @@ pub(crate) struct Enroll {
     /// ID of the host. If not given, the controller generates an ID.
     #[arg(long, value_name = "ID")]
     host_uuid: Option<HostId>,
-    /// Address of the host, as free text.
+    /// Address of the host, as free text. `scuttle host set` changes the address of an enrolled host.
     #[arg(long)]
     address: Option<String>,
-    /// Label of the host; can be repeated.
+    /// Label of the host; can be repeated. `scuttle host set` changes the labels of an enrolled host.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
     /// Credentials file to write. Defaults to NAME.creds in the current directory.
@@ -55,8 +55,7 @@ impl Enroll {
         let name = self.name.clone();
         let out = (self.out.clone()).unwrap_or_else(|| format!("{name}.creds").into());
         user_records::ensure_absent(&out)?;
-        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
-        let labels = Labels::try_from(labels).map_err(|error| Failure::Usage(error.to_string()))?;
+        let labels = collect_labels(&self.labels)?;
         let (keystore, connection) = self.bus.open_if_present()?;
         let request = EnrollRequest {
             name: name.clone(),
@@ -159,11 +158,4 @@ impl Enroll {
         let words: Vec<_> = words.iter().map(|word| quote_for_shell(word)).collect();
         words.join(" ")
     }
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a label must have the form KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

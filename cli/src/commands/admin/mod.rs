@@ -4,5 +4,7 @@
 mod bus_options;
 pub(crate) mod decommission;
 pub(crate) mod enroll;
+pub(crate) mod host;
 pub(crate) mod init;
+mod labels;
 pub(crate) mod user;

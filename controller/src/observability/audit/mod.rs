@@ -67,6 +67,7 @@ impl AuditSubject {
             }
             Some(Input::Cancel(request)) => subject.operation = Some(request.operation_id),
             Some(Input::Enroll { request, .. }) => subject.host.clone_from(&request.host_uuid),
+            Some(Input::UpdateHost(request)) => subject.host = Some(request.host_uuid.clone()),
             Some(Input::Decommission(request)) => subject.host = Some(request.host_uuid.clone()),
             _ => {}
         }
@@ -149,7 +150,8 @@ impl<'a> Outcome<'a> {
                 message: Some(&accepted.detail),
                 ..subject
             },
-            Reply::Plan(_)
+            Reply::HostUpdated(_)
+            | Reply::Plan(_)
             | Reply::Shards(_)
             | Reply::Hosts(_)
             | Reply::Operations(_)

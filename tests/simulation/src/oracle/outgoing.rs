@@ -97,6 +97,7 @@ impl PartitionOracle {
             | Reply::Operations(_)
             | Reply::Operation(_)
             | Reply::Plan(_)
+            | Reply::HostUpdated(_)
             | Reply::Decommissioned(_)
             | Reply::Heartbeat(_)
             | Reply::Rejected(_) => Ok(()),
