@@ -2,11 +2,11 @@
 //! result to the controller.
 
 use scuttle_schemas::agents::{
-    ProgressStep, ReportedOutcome, ResultOutcome, TeardownProgress, TeardownProgressType,
-    TeardownResult, TeardownResultType,
+    ProgressStep, ReportedOutcome, ResultOutcome, ShardResult, TeardownProgress,
+    TeardownProgressType, TeardownResult, TeardownResultType,
 };
 use scuttle_schemas::truncate_chars;
-use scuttle_schemas::{OperationId, Text};
+use scuttle_schemas::{DeckyId, OperationId, Text};
 use serde::Serialize;
 
 use super::effect::{Effect, Step};
@@ -154,6 +154,7 @@ impl Machine {
         step: &mut Step,
     ) {
         let operation_id = started.operation_id;
+        let report = complete_report(started.decky_id.as_ref(), report);
         let error = summarize_errors(&report);
         let outcome = match error {
             Some(_) => ResultOutcome::Failed,
@@ -187,6 +188,26 @@ impl Machine {
         });
         self.results.add(finished, now);
     }
+}
+
+/// Makes a report one that the controller does not reject: each decky is listed once, a failure
+/// before a success, and the success of a teardown of a single decky mentions the decky.
+fn complete_report(decky: Option<&DeckyId>, mut report: TeardownReport) -> TeardownReport {
+    let is_success = |shard: &ShardResult| shard.outcome != ReportedOutcome::Failed;
+    (report.shards).sort_by(|a, b| (&a.decky_id, is_success(a)).cmp(&(&b.decky_id, is_success(b))));
+    (report.shards).dedup_by(|later, earlier| later.decky_id == earlier.decky_id);
+    if let Some(decky) = decky
+        && report.error.is_none()
+        && report.shards.iter().all(|shard| shard.decky_id != *decky)
+    {
+        report.shards.push(ShardResult {
+            decky_id: decky.clone(),
+            outcome: ReportedOutcome::Failed,
+            error: Some(Text::from("the runtime reported no outcome")),
+            evidence: None,
+        });
+    }
+    report
 }
 
 /// Returns the error of the runtime itself if there is one, and otherwise a summary of the errors

@@ -6,16 +6,17 @@ use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
 use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{HostRow, ReportId};
+use crate::reports::boot_id::check_boot_id;
 use crate::state::State;
-use crate::state::inventory::Inventory;
 
 impl State {
     /// Applies a heartbeat: sets the host online, applies the inventory once all pages have
     /// arrived, and resends open commands if the agent was away.
     ///
-    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat without
-    /// a durable change stores nothing. A heartbeat from an unknown or decommissioned host, or with
-    /// an invalid page, is rejected.
+    /// A heartbeat that is older than the last applied report, or than an inventory of which only
+    /// some pages have arrived, changes nothing. A heartbeat without
+    /// a durable change stores nothing. A heartbeat from an unknown or decommissioned host, with an
+    /// invalid page, or from a boot far ahead of the controller's clock, is rejected.
     pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
@@ -28,6 +29,7 @@ impl State {
         if !host.is_active() {
             return Err(host_decommissioned(from));
         }
+        check_boot_id(now, heartbeat.boot_id)?;
         let is_paged = heartbeat.pages > 1;
         if heartbeat.page > heartbeat.pages || (is_paged && heartbeat.shards.is_none()) {
             return Err(ErrorReply::new(
@@ -40,7 +42,10 @@ impl State {
             sequence: heartbeat.sequence,
         };
         let applied = host.row.applied;
-        if applied.is_some_and(|applied| report < applied) {
+        // The pages of a newer inventory that is still arriving count too, so that an older report
+        // neither replaces them nor is applied after them.
+        let newest = applied.max(host.inventory.arriving_report());
+        if newest.is_some_and(|newest| report < newest) {
             self.stats.events.stale_reports += 1;
             return Ok(HeartbeatAccepted {
                 accepted: true,
@@ -125,13 +130,8 @@ impl State {
         let Some(host) = self.hosts.get(id) else {
             return false;
         };
-        let Inventory {
-            has_applied,
-            is_requested,
-            operations_accepted_since,
-            ..
-        } = &host.inventory;
-        !has_applied || *is_requested || !operations_accepted_since.is_empty()
+        let inventory = &host.inventory;
+        !inventory.has_applied || inventory.is_requested || inventory.is_older_than_an_operation()
     }
 }
 
@@ -198,5 +198,20 @@ mod tests {
         swarm.notes = &[];
         let (_, effects) = swarm.heartbeat("h", report(7, 3), None);
         assert_eq!(announced_hosts(&effects)[0].notes, []);
+    }
+
+    #[test]
+    fn an_older_report_between_the_pages_of_a_newer_inventory_is_stale() {
+        for older in [report(7, 9), report(8, 1)] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat("h", report(7, 1), Some(&["a"]));
+            assert!(!swarm.send_page("h", report(8, 2), (1, 2), &["b"]).stale);
+            assert!(swarm.send_page("h", older, (1, 2), &["x"]).stale);
+            assert!(swarm.heartbeat("h", older, Some(&["x"])).0.stale);
+            assert!(swarm.heartbeat("h", older, None).0.stale);
+            assert!(!swarm.send_page("h", report(8, 2), (2, 2), &["c"]).stale);
+            assert_eq!(swarm.states("h"), "a:Degraded b:Running c:Running");
+        }
     }
 }

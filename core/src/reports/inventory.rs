@@ -12,6 +12,7 @@ use crate::record::change::Change;
 use crate::record::rows::ShardRow;
 use crate::state::State;
 use crate::state::host::{Host, Shard, insert_shard};
+use crate::state::inventory::CompleteInventory;
 
 impl State {
     /// Updates the shards of a host to match a full inventory.
@@ -22,15 +23,13 @@ impl State {
         &mut self,
         now: Timestamp,
         id: &HostId,
-        inventory: Vec<ReportedShard>,
+        inventory: CompleteInventory,
         heartbeat_before: Option<Timestamp>,
     ) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.inventory.has_applied = true;
-        host.inventory.operations_accepted_since.clear();
-        host.inventory.is_requested = false;
+        let inventory = host.inventory.record_applied(inventory);
         let mut put = Vec::new();
         let mut removed = Vec::new();
         let reported: BTreeSet<DeckyId> = inventory

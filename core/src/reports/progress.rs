@@ -7,6 +7,7 @@ use scuttle_schemas::{HostId, Timestamp};
 
 use crate::record::operation_state::OperationEvent;
 use crate::record::rows::OperationRow;
+use crate::reports::boot_id::check_boot_id;
 use crate::state::State;
 use crate::state::host::Progress;
 
@@ -14,7 +15,7 @@ impl State {
     /// Sets a queued operation to `running`, and keeps the progress for operators.
     ///
     /// Ignores progress of an operation that is unknown or belongs to another host, and progress
-    /// from an older boot of the agent.
+    /// from an older boot of the agent or from one far ahead of the controller's clock.
     pub(crate) fn apply_progress(
         &mut self,
         now: Timestamp,
@@ -24,6 +25,9 @@ impl State {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
+        if check_boot_id(now, progress.boot_id).is_err() {
+            return;
+        }
         let applied = host.row.applied;
         if applied.is_some_and(|applied| progress.boot_id < applied.boot) {
             self.stats.events.stale_reports += 1;

@@ -1,7 +1,7 @@
 //! `agent.<host_uuid>.results`: the result of an operation at its agent. A result is accepted in
 //! every state of the operation except `succeeded` and `failed`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{
     DETAIL_UNKNOWN_OPERATION, ReportedOutcome, ReportedState, ResultOutcome, ResultRecorded,
@@ -10,13 +10,14 @@ use scuttle_schemas::agents::{
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{
-    DeckyId, ErrorReply, HostId, Labels, MAX_DECKIES_PER_HOST, Services, Text, Timestamp,
+    DeckyId, ErrorCode, ErrorReply, HostId, Labels, MAX_DECKIES_PER_HOST, Services, Text, Timestamp,
 };
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::errors::host_decommissioned;
 use crate::record::operation_state::{OperationEvent, is_open};
 use crate::record::rows::{OperationRow, ReportId, ShardRow, Trace};
+use crate::reports::boot_id::check_boot_id;
 use crate::state::State;
 
 /// The changes to the shards of a host that follow from a result.
@@ -32,7 +33,9 @@ impl State {
     /// Ends an operation with the result of its agent.
     ///
     /// Changes nothing in the record if the operation has already succeeded or failed, does not
-    /// exist, or belongs to another host. Rejects the result if the host was decommissioned.
+    /// exist, or belongs to another host. Rejects the result if the host was decommissioned, the
+    /// boot is far ahead of the controller's clock, the result lists a decky twice, or it is the
+    /// success of an operation on a single decky that it does not mention.
     pub(crate) fn apply_result(
         &mut self,
         now: Timestamp,
@@ -40,6 +43,8 @@ impl State {
         result: &TeardownResult,
         trace: Option<Trace>,
     ) -> Result<ResultRecorded, ErrorReply> {
+        check_boot_id(now, result.boot_id)?;
+        check_listed_once(result)?;
         let recorded = |detail: Option<&str>| {
             Ok(ResultRecorded {
                 recorded: true,
@@ -70,6 +75,7 @@ impl State {
             }
             return recorded(None);
         }
+        check_mentions_decky(&operation, result)?;
         let is_late = !is_open(operation.state);
 
         let updates = self.evaluate_result(now, &mut operation, result);
@@ -315,6 +321,43 @@ fn report_id(result: &TeardownResult) -> ReportId {
     }
 }
 
+/// Checks that a result lists each decky at most once. Two outcomes of one decky contradict each
+/// other.
+fn check_listed_once(result: &TeardownResult) -> Result<(), ErrorReply> {
+    let mut listed = BTreeSet::new();
+    for shard in &result.shards {
+        if !listed.insert(&shard.decky_id) {
+            return Err(ErrorReply::new(
+                ErrorCode::BadRequest,
+                format!("the result lists decky {} twice", shard.decky_id),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the success of an operation on a single decky mentions the decky. Otherwise nothing
+/// says that the decky is gone.
+fn check_mentions_decky(
+    operation: &OperationRow,
+    result: &TeardownResult,
+) -> Result<(), ErrorReply> {
+    let Some(decky) = &operation.decky else {
+        return Ok(());
+    };
+    let is_mentioned = result.shards.iter().any(|shard| shard.decky_id == *decky);
+    if is_mentioned || result.outcome == ResultOutcome::Failed {
+        return Ok(());
+    }
+    let id = operation.id;
+    Err(ErrorReply::new(
+        ErrorCode::BadRequest,
+        format!(
+            "the result says that operation {id} succeeded, but does not mention decky {decky}"
+        ),
+    ))
+}
+
 /// Returns the error of the whole result, or else the first error of a shard, or else a text that
 /// says that the agent gave no reason.
 fn overall_error(result: &TeardownResult) -> Text {
@@ -328,6 +371,7 @@ fn overall_error(result: &TeardownResult) -> Text {
 
 #[cfg(test)]
 mod tests {
+    use scuttle_schemas::ErrorCode;
     use scuttle_schemas::agents::Evidence;
     use scuttle_schemas::operations::OperationState;
 
@@ -421,5 +465,43 @@ mod tests {
             let shards = swarm.operation(operation).shards.expect("the shards");
             assert_eq!(shards[0].evidence, Some(evidence));
         }
+    }
+
+    #[test]
+    fn a_result_that_lists_a_decky_twice_is_rejected() {
+        let (mut swarm, operation) = swarm_with_operation();
+        for shards in [
+            [("a", None), ("a", Some("container busy"))],
+            [("b", None), ("b", None)],
+        ] {
+            let error = swarm.try_report_result("h", report(7, 2), operation, None, &shards);
+            assert_eq!(error.expect_err("rejected").code, ErrorCode::BadRequest);
+        }
+        assert_eq!(swarm.operation(operation).state, OperationState::Queued);
+        assert_eq!(swarm.states("h"), "a:TearingDown");
+    }
+
+    #[test]
+    fn a_success_that_does_not_mention_its_decky_is_rejected() {
+        let (mut swarm, operation) = swarm_with_operation();
+        for shards in [&[] as &[_], &[("b", None)]] {
+            let error = swarm.try_report_result("h", report(7, 2), operation, None, shards);
+            assert_eq!(error.expect_err("rejected").code, ErrorCode::BadRequest);
+        }
+        assert_eq!(swarm.operation(operation).state, OperationState::Queued);
+        assert_eq!(swarm.states("h"), "a:TearingDown");
+        swarm.report_result("h", report(7, 2), operation, None, &[("a", None)]);
+        assert_eq!(swarm.operation(operation).state, OperationState::Succeeded);
+        // A repeat of a result that was recorded is not judged again.
+        swarm
+            .try_report_result("h", report(7, 2), operation, None, &[])
+            .expect("recorded");
+    }
+
+    #[test]
+    fn a_failure_need_not_mention_its_decky() {
+        let (mut swarm, operation) = swarm_with_operation();
+        swarm.report_result("h", report(7, 2), operation, Some("command expired"), &[]);
+        assert_eq!(swarm.states("h"), "a:TeardownFailed");
     }
 }

@@ -44,9 +44,6 @@ impl State {
                 format!("host {id} is enrolled with another name, {name}"),
             ));
         }
-        // A host that is enrolled again still has the same agent: reports from before that arrive
-        // late stay stale.
-        let applied = same_id.and_then(|host| host.row.applied);
         self.put_host(HostRow {
             host: id.clone(),
             name: request.name,
@@ -58,7 +55,9 @@ impl State {
             interval_ms: DEFAULT_INTERVAL_MS,
             agent_version: None,
             inventory_error: None,
-            applied,
+            // The last report is forgotten, because it may be of another agent, whose reports would
+            // make those of the present one stale.
+            applied: None,
             notes: Vec::new(),
         });
         Ok(accepted_reply(self.hosts[&id].to_record(), false))

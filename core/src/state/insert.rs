@@ -57,7 +57,7 @@ impl State {
         };
         if before.is_none() {
             host.operations.insert(id);
-            host.inventory.operations_accepted_since.insert(id);
+            host.inventory.record_accepted(id);
         }
         if let Some(at) = row.next_wake_at() {
             self.timers.insert((at, Timer::Operation(id)));
@@ -73,7 +73,7 @@ impl State {
         if is_open(row.state) {
             host.open_operations.insert(id)
         } else {
-            host.inventory.operations_accepted_since.remove(&id);
+            host.inventory.record_ended(id);
             host.open_operations.remove(&id)
         }
     }

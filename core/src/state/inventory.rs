@@ -17,10 +17,10 @@ pub(crate) struct Inventory {
     pub(crate) has_applied: bool,
     /// The report that contained the last applied inventory.
     pub(crate) applied_report: Option<ReportId>,
-    /// The open operations that were accepted after the last applied inventory, which therefore
-    /// proves nothing about them. Timestamps cannot replace this set, because an old inventory
+    /// The open operations that were accepted after the first page of the last applied inventory
+    /// arrived. The inventory proves nothing about them. Timestamps cannot replace this set, because an old inventory
     /// would look new if the clock was set back.
-    pub(crate) operations_accepted_since: BTreeSet<OperationId>,
+    operations_accepted_since: BTreeSet<OperationId>,
     /// Whether the agent must send a new inventory even if this process has already applied one.
     pub(crate) is_requested: bool,
     pages: Option<Pages>,
@@ -33,12 +33,58 @@ struct Pages {
     report: ReportId,
     total: u32,
     received: BTreeMap<u32, Vec<ReportedShard>>,
+    /// The open operations that were accepted after the first page arrived.
+    operations_accepted_since: BTreeSet<OperationId>,
+}
+
+/// A complete inventory.
+#[derive(Debug)]
+pub(crate) struct CompleteInventory {
+    pub(crate) shards: Vec<ReportedShard>,
+    /// The open operations that were accepted after the first page arrived.
+    operations_accepted_since: BTreeSet<OperationId>,
 }
 
 impl Inventory {
-    /// Returns whether a full inventory was applied after the operation was accepted.
+    /// Returns whether a full inventory was applied whose first page arrived after the operation was
+    /// accepted.
     pub(crate) fn is_newer_than(&self, operation: OperationId) -> bool {
         self.has_applied && !self.operations_accepted_since.contains(&operation)
+    }
+
+    /// Returns whether an open operation was accepted that the last applied inventory proves nothing
+    /// about.
+    pub(crate) fn is_older_than_an_operation(&self) -> bool {
+        !self.operations_accepted_since.is_empty()
+    }
+
+    /// Records that an operation was accepted.
+    pub(crate) fn record_accepted(&mut self, operation: OperationId) {
+        self.operations_accepted_since.insert(operation);
+        if let Some(pages) = &mut self.pages {
+            pages.operations_accepted_since.insert(operation);
+        }
+    }
+
+    /// Records that an operation has ended.
+    pub(crate) fn record_ended(&mut self, operation: OperationId) {
+        self.operations_accepted_since.remove(&operation);
+        if let Some(pages) = &mut self.pages {
+            pages.operations_accepted_since.remove(&operation);
+        }
+    }
+
+    /// Records that a complete inventory is applied. Returns its deckies.
+    pub(crate) fn record_applied(&mut self, inventory: CompleteInventory) -> Vec<ReportedShard> {
+        self.has_applied = true;
+        self.is_requested = false;
+        self.operations_accepted_since = inventory.operations_accepted_since;
+        inventory.shards
+    }
+
+    /// Returns the report whose inventory has arrived in part.
+    pub(crate) fn arriving_report(&self) -> Option<ReportId> {
+        self.pages.as_ref().map(|pages| pages.report)
     }
 
     /// Drops the pages of a report that is older than `report`, because the rest of that inventory
@@ -57,12 +103,15 @@ impl Inventory {
         &mut self,
         report: ReportId,
         heartbeat: Heartbeat,
-    ) -> Result<Option<Vec<ReportedShard>>, ErrorReply> {
+    ) -> Result<Option<CompleteInventory>, ErrorReply> {
         let Some(shards) = heartbeat.shards else {
             return Ok(None);
         };
         let complete = if heartbeat.pages == 1 {
-            shards
+            CompleteInventory {
+                shards,
+                operations_accepted_since: BTreeSet::new(),
+            }
         } else {
             let earlier = self
                 .pages
@@ -72,6 +121,7 @@ impl Inventory {
                 report,
                 total: heartbeat.pages,
                 received: BTreeMap::new(),
+                operations_accepted_since: BTreeSet::new(),
             });
             pages.received.insert(heartbeat.page, shards);
             let deckies: usize = pages.received.values().map(Vec::len).sum();
@@ -79,10 +129,14 @@ impl Inventory {
                 self.pages = Some(pages);
                 return Ok(None);
             }
-            pages.received.into_values().flatten().collect()
+            CompleteInventory {
+                shards: pages.received.into_values().flatten().collect(),
+                operations_accepted_since: pages.operations_accepted_since,
+            }
         };
-        let distinct: BTreeSet<&DeckyId> = complete.iter().map(|shard| &shard.decky_id).collect();
-        if complete.len() > MAX_DECKIES_PER_HOST || distinct.len() < complete.len() {
+        let shards = &complete.shards;
+        let distinct: BTreeSet<&DeckyId> = shards.iter().map(|shard| &shard.decky_id).collect();
+        if shards.len() > MAX_DECKIES_PER_HOST || distinct.len() < shards.len() {
             self.is_requested = true;
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,

@@ -22,6 +22,9 @@ use crate::record::change::Change;
 use crate::record::rows::ReportId;
 use crate::state::State;
 
+/// The number of the page and the number of pages of a heartbeat that is not paged.
+const WHOLE: (u32, u32) = (1, 1);
+
 /// A swarm with one process of the core.
 pub(crate) struct Scenario {
     pub(crate) state: State,
@@ -248,7 +251,21 @@ impl Scenario {
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let shards =
             deckies.map(|deckies| deckies.iter().map(|decky| running_decky(decky)).collect());
-        self.send_heartbeat(host, report, shards)
+        self.send_heartbeat(host, report, WHOLE, shards)
+    }
+
+    /// Sends one page of an inventory, and returns the reply. `page` has the number of the page and
+    /// the number of pages.
+    pub(crate) fn send_page(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        page: (u32, u32),
+        deckies: &[&str],
+    ) -> HeartbeatAccepted {
+        let shards = deckies.iter().map(|decky| running_decky(decky)).collect();
+        let sent = self.send_heartbeat(host, report, page, Some(shards));
+        sent.expect("an active host").0
     }
 
     /// Sends a heartbeat with a full inventory of deckies in these states.
@@ -267,7 +284,7 @@ impl Scenario {
             },
             ..running_decky(decky)
         });
-        self.send_heartbeat(host, report, Some(shards.collect()))
+        self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
             .expect("an active host");
     }
 
@@ -296,13 +313,14 @@ impl Scenario {
             deployment: deployment.parse().ok(),
             ..running_decky(decky)
         });
-        self.send_heartbeat(host, report, Some(shards.collect()))
+        self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
     }
 
     fn send_heartbeat(
         &mut self,
         host: &str,
         report: ReportId,
+        (page, pages): (u32, u32),
         shards: Option<Vec<ReportedShard>>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let heartbeat = Heartbeat {
@@ -312,8 +330,8 @@ impl Scenario {
             boot_id: report.boot,
             sequence: report.sequence,
             interval_ms: 10_000,
-            page: 1,
-            pages: 1,
+            page,
+            pages,
             shards,
             inventory_error: self.inventory_error.map(Text::from),
             notes: self.notes.iter().map(|note| Note::from(*note)).collect(),
@@ -336,10 +354,11 @@ impl Scenario {
         boot: u128,
         operation: OperationId,
     ) -> Vec<Effect> {
+        let boot_id = BootId(Uuid::from_u128(boot));
         let progress = TeardownProgress {
             kind: TeardownProgressType,
             operation_id: operation,
-            boot_id: BootId(Uuid::from_u128(boot)),
+            boot_id,
             step: ProgressStep::Started,
             decky_id: None,
             done: None,
@@ -359,6 +378,19 @@ impl Scenario {
         overall: Option<&str>,
         shards: &[(&str, Option<&str>)],
     ) -> Vec<Effect> {
+        self.try_report_result(host, report, operation, overall, shards)
+            .unwrap_or_default()
+    }
+
+    /// Reports the result of an operation, and returns an error if it is rejected.
+    pub(crate) fn try_report_result(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        operation: OperationId,
+        overall: Option<&str>,
+        shards: &[(&str, Option<&str>)],
+    ) -> Result<Vec<Effect>, ErrorReply> {
         let failed = overall.is_some() || shards.iter().any(|(_, error)| error.is_some());
         let shards = shards.iter().map(|(decky, error)| ShardResult {
             decky_id: decky.parse().unwrap(),
@@ -392,7 +424,8 @@ impl Scenario {
             trace: None,
         };
         match self.request(input) {
-            (Reply::Recorded(_) | Reply::Rejected(_), effects) => effects,
+            (Reply::Recorded(_), effects) => Ok(effects),
+            (Reply::Rejected(error), _) => Err(error),
             other => panic!("{other:?}"),
         }
     }

@@ -87,3 +87,45 @@ impl State {
         self.put_operation(operation);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::operations::OperationState;
+
+    use crate::tests::scenario::{Scenario, report};
+
+    /// The agent read the inventory before the acceptance, and `a` may have been deployed since.
+    #[test]
+    fn an_inventory_whose_first_page_arrived_before_the_acceptance_proves_nothing() {
+        for (pages_before, expected) in [
+            (0, OperationState::Succeeded),
+            (1, OperationState::TimedOut),
+            (2, OperationState::TimedOut),
+        ] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat("h", report(7, 1), Some(&["a", "b", "c"]));
+            let pages = [(1, "b"), (2, "c")];
+            let mut operation = None;
+            for (sent, (page, decky)) in pages.into_iter().enumerate() {
+                if sent == pages_before {
+                    let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+                    operation = Some(accepted.operation_id);
+                }
+                swarm.send_page("h", report(7, 2), (page, 2), &[decky]);
+            }
+            let operation = operation.unwrap_or_else(|| {
+                let accepted = swarm.teardown("h", Some("a")).expect("accepted").0;
+                accepted.operation_id
+            });
+            let (reply, _) = swarm.heartbeat("h", report(7, 3), None);
+            let has_proof = expected == OperationState::Succeeded;
+            assert_eq!(
+                reply.send_inventory, !has_proof,
+                "{pages_before} pages before"
+            );
+            swarm.advance_ms(600_000);
+            assert_eq!(swarm.operation(operation).state, expected);
+        }
+    }
+}

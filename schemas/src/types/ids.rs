@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::types::timestamp::Timestamp;
+
 /// The error for a text that breaks the rule of a name or id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
@@ -204,6 +206,18 @@ id! {
     /// The id of one run of an agent, its boot: a `UUIDv7` that the agent generates when it starts.
     /// A later boot sorts after an earlier boot.
     BootId
+}
+
+impl BootId {
+    /// Returns the time at which the boot started, according to the agent's clock: the timestamp of
+    /// the `UUIDv7`.
+    pub fn started_at(self) -> Timestamp {
+        /// The position of the lowest bit of the timestamp.
+        const TIMESTAMP_BIT: u32 = 80;
+        // A timestamp has 48 bits, which always fit.
+        let millis = i64::try_from(self.0.as_u128() >> TIMESTAMP_BIT).unwrap_or(i64::MAX);
+        Timestamp::from_millis(millis)
+    }
 }
 
 #[cfg(test)]

@@ -113,3 +113,41 @@ fn a_result_with_much_evidence_keeps_the_evidence_that_fits() {
     let kept = sent.shards.iter().filter(|shard| shard.evidence.is_some());
     assert!(kept.count() > 0 && sent.shards[0].evidence == Some(evidence));
 }
+
+/// The controller rejects other results, and a rejection is final.
+#[test]
+fn a_result_lists_each_decky_once_and_mentions_the_decky_of_its_operation() {
+    let failed = || shard_result("b", ReportedOutcome::Failed, Some("container busy"));
+    for (decky, shards, expected) in [
+        (
+            None,
+            vec![
+                shard_result("b", ReportedOutcome::Removed, None),
+                failed(),
+                shard_result("a", ReportedOutcome::Absent, None),
+            ],
+            vec![shard_result("a", ReportedOutcome::Absent, None), failed()],
+        ),
+        (
+            Some("a"),
+            vec![shard_result("b", ReportedOutcome::Removed, None)],
+            vec![
+                shard_result("b", ReportedOutcome::Removed, None),
+                shard_result(
+                    "a",
+                    ReportedOutcome::Failed,
+                    Some("the runtime reported no outcome"),
+                ),
+            ],
+        ),
+    ] {
+        let mut agent = TestAgent::connected();
+        agent.send_command(1, decky);
+        let error = None;
+        agent.finish_teardown(1, TeardownReport { error, shards });
+        agent.crash();
+        let result = agent.run_until(as_result);
+        assert_eq!(result.shards, expected);
+        assert_eq!(result.outcome, ResultOutcome::Failed);
+    }
+}

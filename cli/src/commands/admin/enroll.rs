@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
+use scuttle_schemas::hosts::{
+    EnrollAccepted, EnrollRequest, HostUpdateAccepted, HostUpdateRequest,
+};
 use scuttle_schemas::{HostId, HostName, subjects};
 
 use super::bus_options::{BusOptions, quote_for_shell};
@@ -43,7 +45,8 @@ pub(crate) struct Enroll {
     /// Credentials file to write. Defaults to NAME.creds in the current directory.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Create new credentials for an enrolled host, and revoke the old ones.
+    /// Create new credentials for an enrolled host, and revoke the old ones. The controller forgets the
+    /// last report of the host's agent, which may have been sent with stolen credentials.
     #[arg(long)]
     renew: bool,
     #[command(flatten)]
@@ -82,13 +85,19 @@ impl Enroll {
                  user's password:"
             );
         }
+        let reset = if self.renew && accepted.repeated {
+            reset_agent(&client, host).await
+        } else {
+            Ok(())
+        };
         let output = Enrolled {
             start: self.agent_command(&connection, host, credentials),
             credentials: credentials.map(|path| path.display().to_string()),
             repeated: accepted.repeated,
             host: accepted.host,
         };
-        format.write_one(&output, || output.start.clone())
+        format.write_one(&output, || output.start.clone())?;
+        reset
     }
 
     /// Writes new credentials for the host's agent, and revokes the old credentials. Fails if the
@@ -158,4 +167,25 @@ impl Enroll {
         let words: Vec<_> = words.iter().map(|word| quote_for_shell(word)).collect();
         words.join(" ")
     }
+}
+
+/// Makes the controller forget the last report of a host's agent. Otherwise, a report that was sent
+/// with stolen credentials could make all reports of the real agent stale.
+async fn reset_agent(client: &Client, host: &HostId) -> Result<(), Failure> {
+    let request = HostUpdateRequest {
+        host_uuid: host.clone(),
+        name: None,
+        address: None,
+        labels: None,
+        reset_agent: true,
+    };
+    let reply: Result<HostUpdateAccepted, _> =
+        client.request(subjects::HOSTS_UPDATE, &request).await;
+    if reply.is_err() {
+        eprintln!(
+            "The credentials are valid, but the agent could not be reset. If its reports are ignored as stale, run: scuttle host \
+             set {host} --reset-agent"
+        );
+    }
+    reply.map(drop).map_err(Failure::from)
 }
