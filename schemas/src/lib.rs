@@ -22,7 +22,10 @@ pub use types::decode::{ReadError, ReadErrorKind, read};
 pub use types::deployment::Deployment;
 pub use types::ids::{BootId, DeckyId, HostId, HostName, OperationId};
 pub use types::labels::{Labels, Services};
-pub use types::limits::{MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES};
+pub use types::limits::{
+    MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, MAX_PLAN_TARGETS,
+    MAX_SHARDS_PER_HOST,
+};
 pub use types::partition::{Partition, PartitionCount};
 pub use types::text::{Note, Text};
 pub use types::timestamp::Timestamp;

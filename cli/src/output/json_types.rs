@@ -91,10 +91,13 @@ pub(crate) struct DryRun {
     pub(crate) host_name: HostName,
     /// The id of the target decky. Null if the target is the whole host.
     pub(crate) decky_id: Option<DeckyId>,
-    /// A hash of `targets`. Null if the request would be rejected.
+    /// A hash of all targets. Null if the request would be rejected.
     pub(crate) plan: Option<String>,
-    /// The deckies that would be torn down. Empty if the request would be rejected.
+    /// The deckies that would be torn down, at most 1000 of them. Empty if the request would be
+    /// rejected.
     pub(crate) targets: Vec<PlanTarget>,
+    /// The number of deckies that would be torn down. 0 if the request would be rejected.
+    pub(crate) total: usize,
     /// The reason why the request would be rejected. Null if it would be accepted.
     pub(crate) refused: Option<Rejection>,
 }

@@ -257,7 +257,7 @@ async fn show_plan(client: &Client, host: HostId) -> Result<RequestResult, Clien
     Ok(RequestResult::Plan {
         host,
         plan: plan.plan,
-        deckies: plan.targets.len(),
+        deckies: plan.total,
     })
 }
 

@@ -74,6 +74,9 @@ impl State {
             // only on request. Without a new inventory, the failed shard would stay in the record
             // forever.
             host.inventory.is_requested |= row.state == ShardState::TeardownFailed && !shard.listed;
+            if row.unreported_since().is_some() {
+                host.inventory.record_unreported(now);
+            }
             message
                 .updated
                 .push(shard.to_record(&host.row, inventory_seen_at));

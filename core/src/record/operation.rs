@@ -4,7 +4,7 @@ use scuttle_schemas::agents::{Evidence, TeardownResult};
 use scuttle_schemas::operations::{
     OperationKind, OperationRecord, OperationState, OutcomeCounts, ShardOutcome, WaitingFor,
 };
-use scuttle_schemas::{DeckyId, Text, Timestamp};
+use scuttle_schemas::{DeckyId, MAX_SHARDS_PER_HOST, Text, Timestamp};
 
 use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open, next_state};
 use crate::record::rows::{EvidenceRow, OperationRow, OutcomeRow};
@@ -45,7 +45,7 @@ impl OperationRow {
     }
 
     /// Sets the outcome of a decky. Adds a decky that the operation did not cover, so that
-    /// operators see the outcome.
+    /// operators see the outcome, up to `MAX_SHARDS_PER_HOST` outcomes in total.
     pub(crate) fn set_outcome(
         &mut self,
         decky: &DeckyId,
@@ -57,6 +57,8 @@ impl OperationRow {
                 self.outcomes[index].outcome = outcome;
                 self.outcomes[index].error = error;
             }
+            // An agent may list any number of other deckies in its results.
+            Err(_) if self.outcomes.len() >= MAX_SHARDS_PER_HOST => {}
             Err(index) => {
                 let decky = decky.clone();
                 self.outcomes.insert(

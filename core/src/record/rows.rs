@@ -154,6 +154,14 @@ impl ShardRow {
             ..self
         }
     }
+
+    /// Returns the time since which the agent does not report the shard, or `None` if the agent
+    /// reports it, an operation holds it, or no inventory has shown yet that it is missing.
+    pub(crate) fn unreported_since(&self) -> Option<Timestamp> {
+        let error = self.last_error.as_ref().map(Text::as_str);
+        let is_unreported = self.state == ShardState::Degraded && error == Some(NOT_REPORTED);
+        is_unreported.then_some(self.updated_at)
+    }
 }
 
 /// The error of a shard that its agent no longer reports.

@@ -7,6 +7,7 @@ use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{HostRow, ReportId};
 use crate::reports::boot_id::check_boot_id;
+use crate::reports::shard_limit::carry_limit_note;
 use crate::state::State;
 
 impl State {
@@ -67,7 +68,7 @@ impl State {
         let inventory_error = heartbeat.inventory_error.clone();
         // Only the first page has the notes, so the other pages leave them as they are.
         let notes = if heartbeat.page == 1 {
-            std::mem::take(&mut heartbeat.notes)
+            carry_limit_note(std::mem::take(&mut heartbeat.notes), &host.row.notes)
         } else {
             host.row.notes.clone()
         };
@@ -106,8 +107,11 @@ impl State {
         }
         self.record_heard(now, from);
         let is_incomplete = is_partial && inventory.is_none();
+        let confirms_inventory = !is_partial && self.hosts[from].row.inventory_error.is_none();
         if let Some(inventory) = inventory {
             self.apply_inventory(now, from, inventory, heartbeat_before);
+        } else if confirms_inventory {
+            self.remove_unreported_shards(now, from);
         }
         if is_back {
             self.resend_open_commands(now, from);
@@ -141,7 +145,7 @@ mod tests {
     use scuttle_schemas::{Note, Text};
 
     use crate::api::Effect;
-    use crate::tests::scenario::{Scenario, report};
+    use crate::tests::scenario::{Page, Scenario, report};
 
     fn announced_hosts(effects: &[Effect]) -> Vec<HostRecord> {
         let hosts = effects.iter().filter_map(|effect| match effect {
@@ -206,11 +210,11 @@ mod tests {
             let mut swarm = Scenario::new();
             swarm.enroll("worker-h", Some("h")).expect("new");
             swarm.heartbeat("h", report(7, 1), Some(&["a"]));
-            assert!(!swarm.send_page("h", report(8, 2), (1, 2), &["b"]).stale);
-            assert!(swarm.send_page("h", older, (1, 2), &["x"]).stale);
+            assert!(!swarm.send_page("h", report(8, 2), Page(1, 2), &["b"]).stale);
+            assert!(swarm.send_page("h", older, Page(1, 2), &["x"]).stale);
             assert!(swarm.heartbeat("h", older, Some(&["x"])).0.stale);
             assert!(swarm.heartbeat("h", older, None).0.stale);
-            assert!(!swarm.send_page("h", report(8, 2), (2, 2), &["c"]).stale);
+            assert!(!swarm.send_page("h", report(8, 2), Page(2, 2), &["c"]).stale);
             assert_eq!(swarm.states("h"), "a:Degraded b:Running c:Running");
         }
     }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use scuttle_schemas::agents::ReportedShard;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, Deployment, HostId, Timestamp};
+use scuttle_schemas::{DeckyId, Deployment, HostId, MAX_SHARDS_PER_HOST, Timestamp};
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::record::change::Change;
-use crate::record::rows::ShardRow;
+use crate::record::rows::{HostRow, ShardRow};
+use crate::reports::shard_limit::{select_leaving_shards, set_limit_note};
 use crate::state::State;
 use crate::state::host::{Host, Shard, insert_shard};
 use crate::state::inventory::CompleteInventory;
 
 impl State {
     /// Updates the shards of a host to match a full inventory.
+    ///
+    /// Shards leave the record, and deckies are not registered, as the host's limit of shards
+    /// requires.
     ///
     /// `heartbeat_before` is the time at which the previous heartbeat arrived. A shard that is no
     /// longer listed was last seen at that time.
@@ -51,8 +55,25 @@ impl State {
                 }
             }
         }
+        let is_new = |shard: &&ReportedShard| !host.shards.contains_key(&shard.decky_id);
+        let new = inventory.iter().filter(is_new).count();
+        let count = host.shards.len() - removed.len() + new;
+        let leaving: BTreeSet<DeckyId> =
+            (select_leaving_shards(host, now, count).into_iter()).collect();
+        put.retain(|row: &ShardRow| !leaving.contains(&row.decky));
+        removed.extend(leaving);
+        let kept = host.shards.len() - removed.len();
+        let mut free = MAX_SHARDS_PER_HOST.saturating_sub(kept);
+        let mut unregistered = 0;
         let next_revision = self.meta.revisions.shards + 1;
         for shard in inventory {
+            if !host.shards.contains_key(&shard.decky_id) {
+                if free == 0 {
+                    unregistered += 1;
+                    continue;
+                }
+                free -= 1;
+            }
             match decide_listed(host, shard, now, next_revision) {
                 ListedShard::Put(row) => put.push(row),
                 ListedShard::PutSilently(row) => {
@@ -79,7 +100,16 @@ impl State {
             {
                 shard.listed = true;
             }
+            let notes = set_limit_note(host.row.notes.clone(), unregistered);
+            if notes != host.row.notes {
+                let row = HostRow {
+                    notes,
+                    ..host.row.clone()
+                };
+                self.put_host(row);
+            }
         }
+        self.schedule_removal(now, id);
     }
 }
 

@@ -5,3 +5,5 @@ mod heartbeat;
 mod inventory;
 mod progress;
 mod result;
+mod result_checks;
+mod shard_limit;

@@ -1,7 +1,7 @@
 //! `agent.<host_uuid>.results`: the result of an operation at its agent. A result is accepted in
 //! every state of the operation except `succeeded` and `failed`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scuttle_schemas::agents::{
     DETAIL_UNKNOWN_OPERATION, ReportedOutcome, ReportedState, ResultOutcome, ResultRecorded,
@@ -10,7 +10,7 @@ use scuttle_schemas::agents::{
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{
-    DeckyId, ErrorCode, ErrorReply, HostId, Labels, MAX_DECKIES_PER_HOST, Services, Text, Timestamp,
+    DeckyId, ErrorReply, HostId, Labels, MAX_SHARDS_PER_HOST, Services, Text, Timestamp,
 };
 
 use crate::broadcast::shard_changes::ShardChanges;
@@ -18,12 +18,15 @@ use crate::errors::host_decommissioned;
 use crate::record::operation_state::{OperationEvent, is_open};
 use crate::record::rows::{OperationRow, ReportId, ShardRow, Trace};
 use crate::reports::boot_id::check_boot_id;
+use crate::reports::result_checks::{check_listed_once, check_mentions_decky};
 use crate::state::State;
 
 /// The changes to the shards of a host that follow from a result.
 #[derive(Default)]
 struct ShardUpdates {
     put: Vec<ShardRow>,
+    /// The number of rows in `put` that are not in the record yet.
+    registered: usize,
     removed: Vec<DeckyId>,
     /// Whether the teardown of at least one shard has failed.
     has_failed: bool,
@@ -142,7 +145,9 @@ impl State {
                         continue;
                     }
                     self.mark_failed(operation, decky, error.clone(), &mut updates);
-                    if self.is_unregistered(operation, decky, report) {
+                    let is_full = self.is_full(operation, updates.registered);
+                    if !is_full && self.is_unregistered(operation, decky, report) {
+                        updates.registered += 1;
                         let row = self.register_failed(now, operation, decky, error);
                         updates.put.push(row);
                     }
@@ -254,15 +259,21 @@ impl State {
         });
     }
 
-    /// Returns whether a decky in a result must be added to the record: it is missing from the
-    /// record, no newer report was applied, and the host is not full.
+    /// Returns whether the operation's host cannot have more shards than those in the record and
+    /// `added` ones.
+    fn is_full(&self, operation: &OperationRow, added: usize) -> bool {
+        let host = self.hosts.get(&operation.host);
+        host.is_none_or(|host| host.shards.len() + added >= MAX_SHARDS_PER_HOST)
+    }
+
+    /// Returns whether a decky in a result is missing from the record and no newer report was
+    /// applied, so that the decky must be added to the record.
     fn is_unregistered(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
         let Some(host) = self.hosts.get(&operation.host) else {
             return false;
         };
         let is_outdated = host.row.applied > Some(report);
-        let is_full = host.shards.len() >= MAX_DECKIES_PER_HOST;
-        !is_outdated && !is_full && !host.shards.contains_key(decky)
+        !is_outdated && !host.shards.contains_key(decky)
     }
 
     /// Returns the row for a decky that was deployed during the teardown and could not be removed.
@@ -321,43 +332,6 @@ fn report_id(result: &TeardownResult) -> ReportId {
     }
 }
 
-/// Checks that a result lists each decky at most once. Two outcomes of one decky contradict each
-/// other.
-fn check_listed_once(result: &TeardownResult) -> Result<(), ErrorReply> {
-    let mut listed = BTreeSet::new();
-    for shard in &result.shards {
-        if !listed.insert(&shard.decky_id) {
-            return Err(ErrorReply::new(
-                ErrorCode::BadRequest,
-                format!("the result lists decky {} twice", shard.decky_id),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Checks that the success of an operation on a single decky mentions the decky. Otherwise nothing
-/// says that the decky is gone.
-fn check_mentions_decky(
-    operation: &OperationRow,
-    result: &TeardownResult,
-) -> Result<(), ErrorReply> {
-    let Some(decky) = &operation.decky else {
-        return Ok(());
-    };
-    let is_mentioned = result.shards.iter().any(|shard| shard.decky_id == *decky);
-    if is_mentioned || result.outcome == ResultOutcome::Failed {
-        return Ok(());
-    }
-    let id = operation.id;
-    Err(ErrorReply::new(
-        ErrorCode::BadRequest,
-        format!(
-            "the result says that operation {id} succeeded, but does not mention decky {decky}"
-        ),
-    ))
-}
-
 /// Returns the error of the whole result, or else the first error of a shard, or else a text that
 /// says that the agent gave no reason.
 fn overall_error(result: &TeardownResult) -> Text {
@@ -371,7 +345,6 @@ fn overall_error(result: &TeardownResult) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::ErrorCode;
     use scuttle_schemas::agents::Evidence;
     use scuttle_schemas::operations::OperationState;
 
@@ -465,43 +438,5 @@ mod tests {
             let shards = swarm.operation(operation).shards.expect("the shards");
             assert_eq!(shards[0].evidence, Some(evidence));
         }
-    }
-
-    #[test]
-    fn a_result_that_lists_a_decky_twice_is_rejected() {
-        let (mut swarm, operation) = swarm_with_operation();
-        for shards in [
-            [("a", None), ("a", Some("container busy"))],
-            [("b", None), ("b", None)],
-        ] {
-            let error = swarm.try_report_result("h", report(7, 2), operation, None, &shards);
-            assert_eq!(error.expect_err("rejected").code, ErrorCode::BadRequest);
-        }
-        assert_eq!(swarm.operation(operation).state, OperationState::Queued);
-        assert_eq!(swarm.states("h"), "a:TearingDown");
-    }
-
-    #[test]
-    fn a_success_that_does_not_mention_its_decky_is_rejected() {
-        let (mut swarm, operation) = swarm_with_operation();
-        for shards in [&[] as &[_], &[("b", None)]] {
-            let error = swarm.try_report_result("h", report(7, 2), operation, None, shards);
-            assert_eq!(error.expect_err("rejected").code, ErrorCode::BadRequest);
-        }
-        assert_eq!(swarm.operation(operation).state, OperationState::Queued);
-        assert_eq!(swarm.states("h"), "a:TearingDown");
-        swarm.report_result("h", report(7, 2), operation, None, &[("a", None)]);
-        assert_eq!(swarm.operation(operation).state, OperationState::Succeeded);
-        // A repeat of a result that was recorded is not judged again.
-        swarm
-            .try_report_result("h", report(7, 2), operation, None, &[])
-            .expect("recorded");
-    }
-
-    #[test]
-    fn a_failure_need_not_mention_its_decky() {
-        let (mut swarm, operation) = swarm_with_operation();
-        swarm.report_result("h", report(7, 2), operation, Some("command expired"), &[]);
-        assert_eq!(swarm.states("h"), "a:TeardownFailed");
     }
 }

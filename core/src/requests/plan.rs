@@ -2,13 +2,14 @@
 //! in `expect_plan` still matches the current plan.
 
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
-use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId};
+
+use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId, MAX_PLAN_TARGETS};
 
 use crate::record::rows::ShardRow;
 use crate::requests::hash::hash_texts;
 
-/// Returns the plan for the teardown of `targets`. The hash covers the host, the deckies and their
-/// deployments, but not their states.
+/// Returns the plan for the teardown of `targets`, with at most `MAX_PLAN_TARGETS` of them. The
+/// hash covers the host, all deckies and their deployments, but not their states.
 pub(crate) fn build_plan<'s>(
     host: &HostId,
     targets: impl Iterator<Item = &'s ShardRow> + Clone,
@@ -22,7 +23,9 @@ pub(crate) fn build_plan<'s>(
         accepted: false,
         detail: DETAIL_DRY_RUN.to_owned(),
         plan: hash_texts(parts).simple().to_string(),
+        total: targets.clone().count(),
         targets: targets
+            .take(MAX_PLAN_TARGETS)
             .map(|row| PlanTarget {
                 decky_id: row.decky.clone(),
                 state: row.state,
@@ -38,7 +41,7 @@ pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), Erro
     if expected == plan.plan {
         return Ok(());
     }
-    let targets = plan.targets.len();
+    let targets = plan.total;
     Err(ErrorReply::new(
         ErrorCode::PlanChanged,
         format!("the plan has changed and now has {targets} targets: request a dry run again"),
@@ -103,5 +106,22 @@ mod tests {
         }
         let distinct: std::collections::BTreeSet<_> = plans.iter().collect();
         assert_eq!(distinct.len(), plans.len());
+    }
+
+    #[test]
+    fn a_plan_lists_at_most_a_thousand_targets_and_its_hash_covers_all() {
+        let names: Vec<String> = (0..1002).map(|number| format!("d{number:04}")).collect();
+        let mut deckies: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "1")).collect();
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.heartbeat_with_deployments("h", report(7, 1), &deckies);
+        let plan = request_plan(&mut swarm, "");
+        assert_eq!((plan.targets.len(), plan.total), (1000, 1002));
+        deckies[1001].1 = "2";
+        swarm.heartbeat_with_deployments("h", report(7, 2), &deckies);
+        let changed = request_plan(&mut swarm, "");
+        assert_eq!(changed.targets, plan.targets);
+        assert_ne!(changed.plan, plan.plan);
     }
 }

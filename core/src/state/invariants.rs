@@ -3,9 +3,9 @@
 //! Debug builds check every host that a batch has changed. Tests and the simulation check the
 //! complete state.
 
-use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{HostId, MAX_SHARDS_PER_HOST};
 
 use crate::record::operation_state::is_open;
 use crate::state::State;
@@ -20,6 +20,10 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
     };
+    let count = host.shards.len();
+    ensure(count <= MAX_SHARDS_PER_HOST, || {
+        format!("host {id} has {count} shards, more than {MAX_SHARDS_PER_HOST}")
+    })?;
     for (decky, shard) in &host.shards {
         let row = &shard.row;
         let holder = row.operation.and_then(|id| state.operations.get(&id));

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{Heartbeat, ReportedShard};
-use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, OperationId};
+use scuttle_schemas::{
+    DeckyId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, OperationId, Timestamp,
+};
 
 use crate::record::rows::ReportId;
 
@@ -18,13 +20,21 @@ pub(crate) struct Inventory {
     /// The report that contained the last applied inventory.
     pub(crate) applied_report: Option<ReportId>,
     /// The open operations that were accepted after the first page of the last applied inventory
-    /// arrived. The inventory proves nothing about them. Timestamps cannot replace this set, because an old inventory
-    /// would look new if the clock was set back.
+    /// arrived. The inventory proves nothing about them. Timestamps cannot replace this set,
+    /// because an old inventory would look new if the clock was set back.
     operations_accepted_since: BTreeSet<OperationId>,
     /// Whether the agent must send a new inventory even if this process has already applied one.
     pub(crate) is_requested: bool,
+    /// The time at which the next shard may have to leave the record, because inventories have not
+    /// listed it for `UNREPORTED_RETENTION_MS` or the host has too many shards. `None` until an
+    /// inventory was applied.
+    pub(crate) removal_due_at: Option<Timestamp>,
     pages: Option<Pages>,
 }
+
+/// The time in milliseconds after which a shard leaves the record that inventories do not list: 24
+/// hours.
+pub(crate) const UNREPORTED_RETENTION_MS: i64 = 24 * 3_600_000;
 
 /// The pages of one inventory that have arrived so far, with at most `MAX_DECKIES_PER_HOST` deckies
 /// in total.
@@ -46,14 +56,14 @@ pub(crate) struct CompleteInventory {
 }
 
 impl Inventory {
-    /// Returns whether a full inventory was applied whose first page arrived after the operation was
-    /// accepted.
+    /// Returns whether a full inventory was applied whose first page arrived after the operation
+    /// was accepted.
     pub(crate) fn is_newer_than(&self, operation: OperationId) -> bool {
         self.has_applied && !self.operations_accepted_since.contains(&operation)
     }
 
-    /// Returns whether an open operation was accepted that the last applied inventory proves nothing
-    /// about.
+    /// Returns whether an open operation was accepted that the last applied inventory proves
+    /// nothing about.
     pub(crate) fn is_older_than_an_operation(&self) -> bool {
         !self.operations_accepted_since.is_empty()
     }
@@ -80,6 +90,18 @@ impl Inventory {
         self.is_requested = false;
         self.operations_accepted_since = inventory.operations_accepted_since;
         inventory.shards
+    }
+
+    /// Records that the agent no longer reports a shard since `now`.
+    pub(crate) fn record_unreported(&mut self, now: Timestamp) {
+        let expires_at = now.plus_millis(UNREPORTED_RETENTION_MS);
+        let due_at = self.removal_due_at.unwrap_or(expires_at);
+        self.removal_due_at = Some(due_at.min(expires_at));
+    }
+
+    /// Returns whether a shard may have to leave the record now.
+    pub(crate) fn is_removal_due(&self, now: Timestamp) -> bool {
+        self.has_applied && self.removal_due_at.is_some_and(|at| at <= now)
     }
 
     /// Returns the report whose inventory has arrived in part.

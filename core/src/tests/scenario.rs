@@ -22,8 +22,12 @@ use crate::record::change::Change;
 use crate::record::rows::ReportId;
 use crate::state::State;
 
-/// The number of the page and the number of pages of a heartbeat that is not paged.
-const WHOLE: (u32, u32) = (1, 1);
+/// A page of an inventory: its number, and the number of pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page(pub(crate) u32, pub(crate) u32);
+
+/// The only page of a heartbeat that is not paged.
+const WHOLE: Page = Page(1, 1);
 
 /// A swarm with one process of the core.
 pub(crate) struct Scenario {
@@ -254,13 +258,12 @@ impl Scenario {
         self.send_heartbeat(host, report, WHOLE, shards)
     }
 
-    /// Sends one page of an inventory, and returns the reply. `page` has the number of the page and
-    /// the number of pages.
+    /// Sends one page of an inventory, and returns the reply.
     pub(crate) fn send_page(
         &mut self,
         host: &str,
         report: ReportId,
-        page: (u32, u32),
+        page: Page,
         deckies: &[&str],
     ) -> HeartbeatAccepted {
         let shards = deckies.iter().map(|decky| running_decky(decky)).collect();
@@ -320,7 +323,7 @@ impl Scenario {
         &mut self,
         host: &str,
         report: ReportId,
-        (page, pages): (u32, u32),
+        Page(page, pages): Page,
         shards: Option<Vec<ReportedShard>>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let heartbeat = Heartbeat {

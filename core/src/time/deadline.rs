@@ -92,7 +92,7 @@ impl State {
 mod tests {
     use scuttle_schemas::operations::OperationState;
 
-    use crate::tests::scenario::{Scenario, report};
+    use crate::tests::scenario::{Page, Scenario, report};
 
     /// The agent read the inventory before the acceptance, and `a` may have been deployed since.
     #[test]
@@ -112,7 +112,7 @@ mod tests {
                     let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
                     operation = Some(accepted.operation_id);
                 }
-                swarm.send_page("h", report(7, 2), (page, 2), &[decky]);
+                swarm.send_page("h", report(7, 2), Page(page, 2), &[decky]);
             }
             let operation = operation.unwrap_or_else(|| {
                 let accepted = swarm.teardown("h", Some("a")).expect("accepted").0;

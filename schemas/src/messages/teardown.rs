@@ -105,11 +105,15 @@ pub struct TeardownPlan {
     pub accepted: bool,
     /// Always `dry run`.
     pub detail: String,
-    /// A hash of the targets, to send as the `expect_plan` of a later request.
+    /// A hash of all targets, also of those that `targets` omits, to send as the `expect_plan` of a
+    /// later request.
     pub plan: String,
-    /// The shards that the teardown would remove.
-    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
+    /// The shards that the teardown would remove, at most 1000 of them, sorted by decky.
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_PLAN_TARGETS)))]
     pub targets: Vec<PlanTarget>,
+    /// The number of shards that the teardown would remove.
+    #[serde(default)]
+    pub total: usize,
 }
 
 /// One shard that a planned teardown would remove.

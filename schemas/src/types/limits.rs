@@ -7,5 +7,12 @@ pub const MAX_BROADCAST_BYTES: usize = 256 * 1024;
 /// several pages.
 pub const MAX_HEARTBEAT_BYTES: usize = 256 * 1024;
 
-/// The maximum number of deckies in one inventory, and of shards on one host.
+/// The maximum number of deckies in one inventory, and in one result.
 pub const MAX_DECKIES_PER_HOST: usize = 4096;
+
+/// The maximum number of shards of one host in the record. A host may have more shards than one
+/// inventory lists deckies, because shards that are no longer listed stay in the record for a time.
+pub const MAX_SHARDS_PER_HOST: usize = 8192;
+
+/// The maximum number of targets in the reply to a dry run.
+pub const MAX_PLAN_TARGETS: usize = 1000;

@@ -1,6 +1,7 @@
-//! Malformed messages, huge messages and floods of messages: none of them harms the controller or
-//! its other clients.
+//! Malformed messages, huge messages, floods of messages, and valid reports of a hostile agent:
+//! none of them harms the controller or its other clients.
 
+mod agent_limits;
 mod fairness;
 mod headers;
 mod overload;

@@ -18,7 +18,7 @@ async fn a_dry_run_stores_nothing_and_a_changed_plan_is_rejected() -> TestResult
         .await?;
     assert!(!plan.accepted);
     assert_eq!(plan.detail, "dry run");
-    assert_eq!(plan.targets.len(), 2);
+    assert_eq!((plan.targets.len(), plan.total), (2, 2));
     assert!(
         cluster.operator.list_operations().await?.is_empty(),
         "the dry run created an operation"

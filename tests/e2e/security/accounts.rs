@@ -9,12 +9,13 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use async_nats::connection::State;
 use futures_util::StreamExt;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{BootId, subjects};
 use scuttle_tests::programs::scuttle::run_scuttle;
 use scuttle_tests::servers::nats_server as server;
 use scuttle_tests::wait::wait_until;
 use scuttle_tests::{Client, ProvisionedServer, TestResult};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Waits until the server has closed this connection, and checks that the server no longer accepts
 /// these credentials.
@@ -145,6 +146,14 @@ async fn renewed_credentials_revoke_the_old_ones() -> TestResult {
     let _controller = bus.start_controller().await?;
     let old = bus.enroll("worker-a").await?;
     let held = bus.connect(&old).await?;
+    // A report of a later boot makes those of the real agent stale.
+    let host = "worker-a".parse()?;
+    let mut thief = bus.start_agent(&old, &host).await?;
+    let ahead = u64::try_from(thief.boot.started_at().as_millis())? / 1000 + 1800;
+    thief.boot = BootId(Uuid::new_v7(uuid::Timestamp::from_unix_time(
+        ahead, 0, 0, 0,
+    )));
+    thief.send_heartbeat().await?;
     let again = bus.run_scuttle(&["enroll", "worker-a"]).await?;
     again.expect_failure(1, &["worker-a.creds", "already exists"])?;
     let again = ["enroll", "worker-a", "--out", "new.creds"];
@@ -155,9 +164,9 @@ async fn renewed_credentials_revoke_the_old_ones() -> TestResult {
         .await?
         .expect_success()?;
     expect_revoked(&bus, &held, &old).await?;
-    let host = "worker-a".parse()?;
     let mut agent = bus.start_agent(&bus.path("new.creds"), &host).await?;
-    agent.report_inventory(&["decky-1"]).await?;
+    let reply = agent.report_inventory(&["decky-1"]).await?;
+    assert!(!reply.stale, "{reply:?}");
 
     // A host that is enrolled again gets new credentials.
     bus.run_scuttle(&["decommission", "worker-a", "--force"])

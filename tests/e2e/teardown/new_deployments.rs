@@ -6,7 +6,7 @@ use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan};
 use scuttle_schemas::{ErrorCode, subjects};
-use scuttle_tests::{Cluster, ExpectRejection, TestResult, failed_shard};
+use scuttle_tests::{Cluster, ExpectRejection, TestResult, failed_shard, removed_shard};
 use serde_json::json;
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_late_result_of_an_old_operation_does_not_change_a_new_deployment() ->
             let shards = vec![failed_shard("decky-1", "container busy")];
             agent.next_failure(old.operation_id, "container busy", shards)
         } else {
-            agent.next_success(old.operation_id, Vec::new())
+            agent.next_success(old.operation_id, vec![removed_shard("decky-1")])
         };
         // The report of the new deployment and a crash overtake the result.
         agent.report_deployments(&[("decky-1", "second")]).await?;

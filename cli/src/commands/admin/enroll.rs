@@ -36,17 +36,19 @@ pub(crate) struct Enroll {
     /// ID of the host. If not given, the controller generates an ID.
     #[arg(long, value_name = "ID")]
     host_uuid: Option<HostId>,
-    /// Address of the host, as free text. `scuttle host set` changes the address of an enrolled host.
+    /// Address of the host, as free text. `scuttle host set` changes the address of an enrolled
+    /// host.
     #[arg(long)]
     address: Option<String>,
-    /// Label of the host; can be repeated. `scuttle host set` changes the labels of an enrolled host.
+    /// Label of the host; can be repeated. `scuttle host set` changes the labels of an enrolled
+    /// host.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
     /// Credentials file to write. Defaults to NAME.creds in the current directory.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Create new credentials for an enrolled host, and revoke the old ones. The controller forgets the
-    /// last report of the host's agent, which may have been sent with stolen credentials.
+    /// Create new credentials for an enrolled host, and revoke the old ones. The controller forgets
+    /// the last report of the host's agent, which may have been sent with stolen credentials.
     #[arg(long)]
     renew: bool,
     #[command(flatten)]

@@ -1,11 +1,12 @@
 //! `scuttle teardown`: tears down one decky, several, or a whole host.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use futures_util::future::join_all;
 use scuttle_schemas::DeckyId;
-use scuttle_schemas::teardown::PlanTarget;
+use scuttle_schemas::teardown::TeardownPlan;
 
 use super::submit::submit_teardowns;
 use crate::client::connection::ConnectionArgs;
@@ -116,7 +117,7 @@ impl Teardown {
 /// confirmed plan, or fails if the operator does not confirm.
 async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
     let plan = request_plan(client, &target.host_uuid, target.decky_id.as_ref()).await?;
-    eprint!("{}", render_plan(target, &plan.targets));
+    eprint!("{}", render_plan(target, &plan));
     eprint!("Are you sure you want to tear down all of {target}? [y/N] ");
     io::stderr().flush().map_err(Failure::Terminal)?;
     let answer = tokio::task::spawn_blocking(|| {
@@ -158,16 +159,18 @@ async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<
             }
         };
         if let Some(plan) = &plan {
-            text += &render_plan(target, &plan.targets);
+            text += &render_plan(target, plan);
         }
-        let (plan, targets) =
-            plan.map_or((None, Vec::new()), |plan| (Some(plan.plan), plan.targets));
+        let (plan, targets, total) = plan.map_or((None, Vec::new(), 0), |plan| {
+            (Some(plan.plan), plan.targets, plan.total)
+        });
         plans.push(DryRun {
             host_uuid: target.host_uuid.clone(),
             host_name: target.host_name.clone(),
             decky_id: target.decky_id.clone(),
             plan,
             targets,
+            total,
             refused,
         });
     }
@@ -183,8 +186,8 @@ async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<
 }
 
 /// Renders the list of the deckies that a request would tear down, as text for people.
-fn render_plan(target: &Target, planned: &[PlanTarget]) -> String {
-    let mut text = match planned.len() {
+fn render_plan(target: &Target, plan: &TeardownPlan) -> String {
+    let mut text = match plan.total {
         0 => format!(
             "{target}: no deckies on record; the agent removes whatever it finds on the host.\n"
         ),
@@ -194,12 +197,16 @@ fn render_plan(target: &Target, planned: &[PlanTarget]) -> String {
         ),
     };
     let mut table = Table::new(&[Column::new("  DECKY"), Column::new("STATUS")]);
-    for shard in planned {
+    for shard in &plan.targets {
         table.add_row([
             format!("  {}", shard.decky_id).into(),
             style::shard_label(shard.state).into(),
         ]);
     }
     text += &table.render(format::terminal_width(), Colors::NONE);
+    let omitted = plan.total.saturating_sub(plan.targets.len());
+    if omitted > 0 {
+        let _ = writeln!(text, "  … and {omitted} more");
+    }
     text
 }

@@ -74,6 +74,8 @@ function Dialog({ host }: { host: HostRecord }) {
   }, []);
 
   const targets = [...(plan.value?.targets ?? [])].sort((a, b) => SHARD_RANK[a.state] - SHARD_RANK[b.state]);
+  // The plan lists only some targets of a large host.
+  const total = plan.value?.total ?? 0;
   return (
     <dialog ref={dialog} class="dialog" aria-labelledby="dialog-title" onClose={close}>
       <h2 id="dialog-title">Tear down all of {host.name}?</h2>
@@ -90,9 +92,9 @@ function Dialog({ host }: { host: HostRecord }) {
       ) : (
         <>
           <p>
-            {targets.length === 0
+            {total === 0
               ? 'This host has no deckies on record. Its agent still removes whatever it finds.'
-              : `${formatCount(targets.length, 'decky', 'deckies')} will be torn down, with their networks. This cannot be undone.`}
+              : `${formatCount(total, 'decky', 'deckies')} will be torn down, with their networks. This cannot be undone.`}
           </p>
           <ul class="targets" tabIndex={0} aria-label="Deckies to tear down">
             {targets.map((target) => (
@@ -101,6 +103,9 @@ function Dialog({ host }: { host: HostRecord }) {
                 <StateBadge badge={SHARD_STATES[target.state]} plain />
               </li>
             ))}
+            {total > targets.length && (
+              <li class="muted">… and {formatCount(total - targets.length, 'more decky', 'more deckies')}</li>
+            )}
           </ul>
           <label class="field">
             <span>
@@ -127,7 +132,7 @@ function Dialog({ host }: { host: HostRecord }) {
           <ActionSlot requestKey={key}>
             <ArmedButton
               requestKey={key}
-              verb={targets.length === 0 ? 'Tear down' : `Tear down ${formatCount(targets.length, 'decky', 'deckies')}`}
+              verb={total === 0 ? 'Tear down' : `Tear down ${formatCount(total, 'decky', 'deckies')}`}
               target={`on ${host.name}`}
               commit={() => void commit()}
               solid
