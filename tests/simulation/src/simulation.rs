@@ -214,6 +214,7 @@ impl Simulation {
             }
             Event::Subscribe(subscriber) => self.subscribe(subscriber),
             Event::StopFaults => self.stop_faults(),
+            Event::ResetAgents => self.reset_agents(),
             Event::CheckSettled => self.check_settled(),
         }
     }

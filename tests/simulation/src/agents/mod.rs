@@ -2,6 +2,7 @@
 //! disk, clock, connection and runtime.
 
 pub(crate) mod effects;
+pub(crate) mod forged_reports;
 pub(crate) mod messages;
 pub(crate) mod process;
 pub(crate) mod runtime;

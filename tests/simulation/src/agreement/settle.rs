@@ -35,6 +35,8 @@ impl Simulation {
             self.schedule(0, Event::StartAgent(host));
             self.reconnect(Connection::Agent(host));
         }
+        // No forged heartbeat arrives after that.
+        self.schedule(self.plan.max_delay_ms + 1, Event::ResetAgents);
         self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
     }
 
@@ -60,7 +62,13 @@ impl Simulation {
         });
         // Delayed messages from before may still arrive.
         let leads = self.each_partition_has_one_leader();
-        if since > self.plan.max_delay_ms && open.is_none() && waiting.is_none() && leads {
+        let is_reset = !self.is_resetting_agents();
+        if since > self.plan.max_delay_ms
+            && open.is_none()
+            && waiting.is_none()
+            && leads
+            && is_reset
+        {
             if self.oracle.quiet_since == 0 {
                 self.oracle.quiet_since = self.now;
             }

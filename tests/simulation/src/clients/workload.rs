@@ -93,6 +93,7 @@ impl Simulation {
                 let body = json!({ "host_uuid": id, "decky_id": decky, "dry_run": true });
                 self.request(subjects::TEARDOWN, body, None, 0);
             }
+            Work::ForgeReport => self.forge_report(host),
             Work::ChangeState => self.change_state(host, decky),
             Work::List => {
                 self.request(subjects::OPERATIONS_LIST, json!({ "limit": 3 }), None, 0);

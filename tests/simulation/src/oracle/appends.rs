@@ -56,6 +56,10 @@ impl PartitionOracle {
         let transitions = self.collect_transitions(changes)?;
         self.departing = self.find_departing_hosts(changes);
         self.ever_departed.extend(self.departing.iter().cloned());
+        // When a host is enrolled again, reports from before may be applied again.
+        let departing = &self.departing;
+        self.removed
+            .retain(|(host, _), _| !departing.contains(host));
         self.removed_before_append.clone_from(&self.removed);
         for change in changes {
             self.check_change(change, changes, &transitions, at)?;

@@ -96,7 +96,7 @@ const SHARED_FAULTS: [Fault; 6] = [
     Fault::TrimJournal,
 ];
 
-/// An action of an operator, or an event of the deckies on a host.
+/// An action of an operator or of an attacker, or an event of the deckies on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     TearDownDecky,
@@ -111,6 +111,7 @@ pub(crate) enum Work {
     Retry,
     ChangeState,
     List,
+    ForgeReport,
 }
 
 impl SeedPlan {
@@ -146,6 +147,7 @@ impl SeedPlan {
             (Work::List, 300),
             (Work::Recreate, 600),
             (Work::Retry, 500),
+            (Work::ForgeReport, 200),
         ] {
             if rng.roll_per_mille(rate) {
                 work.push(more);

@@ -12,6 +12,7 @@ use crate::state::connection::{Connection, Delivery};
 pub(crate) enum Event {
     Deliver(Delivery),
     Reconnect(Connection),
+    ResetAgents,
     NoticeConnection(Connection),
     StartController(usize),
     Decide {

@@ -22,6 +22,8 @@ pub(crate) struct AgentHost {
     pub(crate) clock: i64,
     pub(crate) deckies: Deckies,
     pub(crate) inventory_fails: bool,
+    /// Whether a forged heartbeat may have made the agent's reports stale.
+    pub(crate) needs_reset: bool,
 }
 
 /// One process of an agent, from its start to its end.
@@ -50,6 +52,7 @@ impl AgentHost {
             clock: rng.pick_below(120_001).cast_signed() - 60_000,
             deckies: Deckies::new(plan, rng),
             inventory_fails: false,
+            needs_reset: false,
             name,
         }
     }
