@@ -146,6 +146,7 @@ fn a_result_lists_each_decky_once_and_mentions_the_decky_of_its_operation() {
         let error = None;
         agent.finish_teardown(1, TeardownReport { error, shards });
         agent.crash();
+        agent.handle(Input::Connected);
         let result = agent.run_until(as_result);
         assert_eq!(result.shards, expected);
         assert_eq!(result.outcome, ResultOutcome::Failed);
