@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use scuttle_agent::Connection;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::{enroll, fleet};
+use scuttle_schemas::escape_hidden;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,10 @@ async fn main() -> ExitCode {
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("scuttle-agent-sim: {error:#}");
+            eprintln!(
+                "scuttle-agent-sim: {}",
+                escape_hidden(&format!("{error:#}"))
+            );
             ExitCode::FAILURE
         }
     };

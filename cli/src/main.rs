@@ -24,13 +24,14 @@ use clap::{CommandFactory, Parser};
 use arguments::Arguments;
 use commands::shell::candidates;
 use failure::Failure;
+use output::message::print_error;
 
 fn main() -> ExitCode {
     match candidates::complete_for_shell(Arguments::command) {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => {}
         Err(error) => {
-            eprintln!("scuttle: {error}");
+            print_error(error);
             return ExitCode::from(1);
         }
     }
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::AlreadyReported(_)) {
-                eprintln!("scuttle: {failure}");
+                print_error(&failure);
             }
             ExitCode::from(failure.exit_code())
         }

@@ -11,6 +11,7 @@ use scuttle_controller::config::options::Config;
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::ops::backup::{self, Interrupt};
 use scuttle_controller::{app, clock, signals};
+use scuttle_schemas::escape_hidden;
 use scuttle_telemetry::{LogFormat, log};
 use tracing::error;
 use tracing_subscriber::Layer;
@@ -104,7 +105,10 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("scuttle-controller: {error:#}");
+            eprintln!(
+                "scuttle-controller: {}",
+                escape_hidden(&format!("{error:#}"))
+            );
             ExitCode::FAILURE
         }
     }

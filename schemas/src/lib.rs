@@ -20,6 +20,7 @@ pub use messages::page::PageLimit;
 pub use messages::{agents, headers, hosts, operations, shards, teardown};
 pub use types::decode::{ReadError, ReadErrorKind, read};
 pub use types::deployment::Deployment;
+pub use types::escape::{escape_hidden, escape_hidden_in_json, is_hidden};
 pub use types::ids::{BootId, DeckyId, HostId, HostName, OperationId};
 pub use types::labels::{Labels, Services};
 pub use types::limits::{

@@ -1,7 +1,9 @@
-//! Writes results to standard output: as a table for people, or as JSON for programs.
+//! Writes results to standard output: as a table for people, or as JSON for programs. JSON may be
+//! read on a terminal too, so hidden characters in its strings are escaped.
 
 use std::io::{self, IsTerminal, Write};
 
+use scuttle_schemas::escape_hidden_in_json;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -66,7 +68,7 @@ pub(crate) fn terminal_width() -> Option<usize> {
 /// Writes a value as one line of JSON.
 pub(crate) fn write_json_line(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).expect("every output type serializes to JSON");
-    write_text(&text)
+    write_text(&escape_hidden_in_json(&text))
 }
 
 /// Writes text to standard output, with exactly one newline at its end. Writes nothing if the text
@@ -84,5 +86,5 @@ fn write_text(text: &str) -> Result<(), Failure> {
 
 fn write_json_document(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("every output type serializes to JSON");
-    write_text(&text)
+    write_text(&escape_hidden_in_json(&text))
 }

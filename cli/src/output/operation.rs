@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use scuttle_schemas::Timestamp;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::{Timestamp, escape_hidden};
 
 use crate::client::teardown::format_target;
-use crate::output::style::{self, Colors, Tone, format_duration, format_relative, strip_controls};
+use crate::output::style::{self, Colors, Tone, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
 
 /// Formats the target of an operation: `worker-a/decky-03`, or `worker-a` for the whole host.
@@ -56,7 +56,7 @@ pub(crate) fn describe(
             Tone::Plain
         };
         let name = colors.apply(Tone::Dim, &format!("{name:<12}"));
-        let value = colors.apply(tone, &strip_controls(&value));
+        let value = colors.apply(tone, &escape_hidden(&value));
         let _ = writeln!(text, "  {name}  {value}");
     }
     text + &render_deckies(operation, width, colors) + &render_evidence(operation, width, colors)
@@ -252,8 +252,8 @@ d-1    ○ pending
         let text = describe(&operation, now, None, Colors::NONE);
         let expected = format!(
             "
-EVIDENCE  BYTES  PATH                       SHA-256
-d-1       18211  /evidence/d-1 [2J.tar.zst  {sha256}
+EVIDENCE  BYTES  PATH                             SHA-256
+d-1       18211  /evidence/d-1\\u{{1b}}[2J.tar.zst  {sha256}
 The evidence is on host worker-a.
 "
         );

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
-use scuttle_schemas::{DeckyId, OperationId};
+use scuttle_schemas::{DeckyId, OperationId, escape_hidden};
 use unicode_width::UnicodeWidthStr;
 
+use crate::output::message::print_line;
 use crate::output::operation::{format_counts, format_operation_target};
-use crate::output::style::{self, Colors, StateLabel, format_duration, strip_controls};
+use crate::output::style::{self, Colors, StateLabel, format_duration};
 use crate::output::table::truncate;
 
 /// The maximum number of deckies of one host that get a separate line, so that the lines fit on a
@@ -102,9 +103,9 @@ impl Progress {
         match &self.bars {
             Some(bars) => {
                 // If standard error cannot be written, there is no place to report that.
-                let _ = bars.display.println(text);
+                let _ = bars.display.println(escape_hidden(text));
             }
-            None => eprintln!("{text}"),
+            None => print_line(text),
         }
     }
 
@@ -190,7 +191,7 @@ impl OperationBars {
                 (outcome, _) => style::outcome_label(outcome),
             };
             let detail = shard.error.as_ref().map_or(String::new(), |error| {
-                format!(": {}", strip_controls(error.as_str()))
+                format!(": {}", escape_hidden(error.as_str()))
             });
             line.set_message(format_message(&Step { label, detail }, false, colors));
             last = line.clone();
@@ -256,7 +257,7 @@ fn current_step(operation: &OperationRecord) -> Step {
                 let _ = write!(detail, ": {counts}");
             }
             if let Some(error) = &operation.error {
-                let _ = write!(detail, ": {}", strip_controls(error.as_str()));
+                let _ = write!(detail, ": {}", escape_hidden(error.as_str()));
             }
         }
     }
@@ -273,7 +274,7 @@ fn shorten_waiting_detail(detail: &str) -> String {
     let step = report.and_then(|report| report.split_once("Z: "));
     step.map_or_else(
         || style::shorten_times(detail),
-        |(_, step)| strip_controls(step),
+        |(_, step)| escape_hidden(step).into_owned(),
     )
 }
 

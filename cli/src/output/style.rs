@@ -1,13 +1,12 @@
 //! The appearance of states and times: the symbol, word and colour of each state, and times
-//! relative to now. This module also removes control characters from text that other programs have
-//! written.
+//! relative to now.
 
 use std::io::{self, IsTerminal};
 
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{Note, Timestamp};
+use scuttle_schemas::{Note, Timestamp, escape_hidden};
 
 /// The meaning of a colour. Text must be understandable without its colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -171,14 +170,8 @@ pub(crate) fn format_duration(millis: i64) -> String {
     }
 }
 
-/// Replaces control characters with spaces, so that text from other programs stays on one line and
-/// cannot send escape sequences to the terminal.
-pub(crate) fn strip_controls(text: &str) -> String {
-    text.replace(char::is_control, " ")
-}
-
 /// Shortens the timestamps in a text to the time of day: `2026-11-24T10:05:42.623Z` becomes
-/// `10:05:42Z`. Also replaces control characters with spaces.
+/// `10:05:42Z`. Also escapes hidden characters.
 pub(crate) fn shorten_times(text: &str) -> String {
     let shorten = |word: &str| {
         let time = word.trim_end_matches([',', ':', ';']);
@@ -189,7 +182,7 @@ pub(crate) fn shorten_times(text: &str) -> String {
             word.to_owned()
         }
     };
-    strip_controls(text)
+    escape_hidden(text)
         .split(' ')
         .map(shorten)
         .collect::<Vec<_>>()
@@ -214,9 +207,7 @@ pub(crate) fn format_decky_count(count: usize) -> String {
 mod tests {
     use scuttle_schemas::Timestamp;
 
-    use super::{
-        Colors, Tone, format_age, format_duration, format_relative, shorten_times, strip_controls,
-    };
+    use super::{Colors, Tone, format_age, format_duration, format_relative, shorten_times};
 
     #[test]
     fn times_and_durations_are_shown_in_readable_units() {
@@ -258,8 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_never_reach_the_terminal() {
-        assert_eq!(strip_controls("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+    fn text_is_coloured_only_if_colours_are_on() {
         assert_eq!(Colors::NONE.apply(Tone::Error, "x"), "x");
         let enabled = Colors { enabled: true };
         assert_eq!(enabled.apply(Tone::Error, "x"), "\x1b[31mx\x1b[0m");

@@ -1,9 +1,10 @@
 //! Tables that fit the terminal. Each column is as wide as its content. On a narrow terminal, wide
 //! columns are truncated, and then columns are dropped, the last column first.
 
+use scuttle_schemas::escape_hidden;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
+use crate::output::style::{Colors, StateLabel, Tone};
 
 /// The number of spaces between two columns.
 const COLUMN_GAP: usize = 2;
@@ -47,7 +48,7 @@ impl Column {
     }
 }
 
-/// The text of a cell, without control characters, and the text's tone.
+/// The text of a cell, with hidden characters escaped, and the text's tone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
     text: String,
@@ -57,7 +58,7 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn styled(tone: Tone, text: &str) -> Self {
         Self {
-            text: strip_controls(text),
+            text: escape_hidden(text).into_owned(),
             tone,
         }
     }

@@ -7,12 +7,12 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState, Wrap};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{Text, Timestamp};
+use scuttle_schemas::{Text, Timestamp, escape_hidden};
 use unicode_width::UnicodeWidthStr;
 
 use super::app::{Action, App, Popup, RowKey, SwarmView, Tab};
 use crate::output::operation::{format_counts, format_operation_target};
-use crate::output::style::{self, StateLabel, Tone, format_age, format_relative, strip_controls};
+use crate::output::style::{self, StateLabel, Tone, format_age, format_relative};
 use crate::output::table::truncate;
 
 const HELP: &str = " Tab 1 2 3      hosts, shards, operations
@@ -61,7 +61,7 @@ impl Scene<'_> {
         if let Some(reason) = &self.stale_reason {
             let style = self.style(Tone::Warning).add_modifier(Modifier::REVERSED);
             let text = format!(" ! Data may be out of date: {reason}");
-            frame.render_widget(Paragraph::new(strip_controls(&text)).style(style), warning);
+            frame.render_widget(Paragraph::new(escape_hidden(&text)).style(style), warning);
         }
         self.table(frame, table);
         frame.render_widget(Paragraph::new(self.bottom_line()), bottom);
@@ -156,7 +156,7 @@ impl Scene<'_> {
         }
         if self.app.is_typing_filter || !self.app.filter.is_empty() {
             let cursor = if self.app.is_typing_filter { "▏" } else { "" };
-            let text = format!("   /{}{cursor}", strip_controls(&self.app.filter));
+            let text = format!("   /{}{cursor}", escape_hidden(&self.app.filter));
             parts.push(Span::styled(text, self.style(Tone::Active)));
         }
         Line::from(parts)
@@ -239,9 +239,9 @@ impl Scene<'_> {
     }
 
     fn row(&self, key: &RowKey) -> Option<Vec<(Tone, String)>> {
-        let styled = |tone, text: &str| (tone, strip_controls(text));
+        let styled = |tone, text: &str| (tone, escape_hidden(text).into_owned());
         let state = |label: StateLabel| (label.tone, label.text());
-        let text = |text: &str| (Tone::Plain, strip_controls(text));
+        let text = |text: &str| styled(Tone::Plain, text);
         let error = |tone, error: Option<&Text>| styled(tone, error.map_or("", Text::as_str));
         Some(match key {
             RowKey::Host(id) => {
@@ -316,7 +316,7 @@ impl Scene<'_> {
             return Line::from(Span::styled(text, style));
         }
         if let Some(message) = &self.app.message {
-            let text = format!(" {}", strip_controls(&message.text));
+            let text = format!(" {}", escape_hidden(&message.text));
             return Line::from(Span::styled(text, self.style(message.tone)));
         }
         let keys = if self.app.is_typing_filter {

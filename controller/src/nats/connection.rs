@@ -134,9 +134,8 @@ fn options(
 
 fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
     let count = |cause, what: &dyn std::fmt::Display| {
-        // Clients choose the subjects that an error quotes.
-        let what =
-            truncate_chars(&what.to_string(), MAX_LOGGED_ERROR).replace(char::is_control, " ");
+        let what = what.to_string();
+        let what = truncate_chars(&what, MAX_LOGGED_ERROR);
         counters.count_ignored(&Ignored::new(Source::Connection, cause, 0), what);
     };
     match event {

@@ -25,7 +25,7 @@ pub async fn warn_if_not_durable(client: &Client, warned: &mut BTreeSet<String>)
         );
     }
     for server in servers {
-        let name = truncate_chars(&server.name, MAX_LOGGED_NAME).replace(char::is_control, " ");
+        let name = truncate_chars(&server.name, MAX_LOGGED_NAME).into_owned();
         if let Some(interval) = server.loss_window()
             && warned.insert(name.clone())
         {

@@ -8,7 +8,9 @@ use async_nats::{Client, HeaderMap, PublishError, Subject};
 use bytes::Bytes;
 use scuttle_core::Reply;
 use scuttle_schemas::agents::ResultRecorded;
-use scuttle_schemas::{ErrorReply, ErrorReplyBody, headers, subjects};
+use scuttle_schemas::{
+    ErrorReply, ErrorReplyBody, escape_hidden, headers, subjects, truncate_chars,
+};
 
 use crate::engine::CommitTiming;
 use crate::nats::connection::Connected;
@@ -192,10 +194,10 @@ pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>,
 fn error_headers(error_reply: &ErrorReply) -> HeaderMap {
     let mut map = HeaderMap::new();
     // The message may quote the request, and a line break in it would begin another header.
-    let message: String = error_reply.message.chars().take(MAX_ERROR_HEADER).collect();
+    let message = escape_hidden(&error_reply.message);
     map.insert(
         headers::SERVICE_ERROR,
-        message.replace(char::is_control, " ").as_str(),
+        truncate_chars(&message, MAX_ERROR_HEADER).as_ref(),
     );
     map.insert(
         headers::SERVICE_ERROR_CODE,

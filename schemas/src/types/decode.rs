@@ -9,6 +9,9 @@ use serde::de::{
 };
 use serde_json::error::Category;
 
+use crate::types::escape::escape_hidden;
+use crate::types::truncate::truncate_chars;
+
 /// The error for a payload that could not be decoded. Its text is sent to the requester in a
 /// `bad_request` reply.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +50,12 @@ const MAX_CAUSE_CHARS: usize = 200;
 /// # Errors
 /// If the payload is not UTF-8, is not a single JSON object, or breaks a rule of the type `T`.
 pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Result<T, ReadError> {
-    // The cause may quote the payload, and appears in logs and terminals: it must not have control
-    // characters.
+    // The cause may quote the payload, and appears in logs and terminals.
     let to_error = |kind, cause: &dyn fmt::Display| ReadError {
         message,
         length: payload.len(),
         kind,
-        cause: crate::types::truncate::truncate_chars(&cause.to_string(), MAX_CAUSE_CHARS)
-            .replace(char::is_control, " "),
+        cause: escape_hidden(&truncate_chars(&cause.to_string(), MAX_CAUSE_CHARS)).into_owned(),
     };
     // Serde would not check the fields that it skips.
     let text =
@@ -203,7 +204,7 @@ pub(crate) fn exactly<'de, D: Deserializer<'de>>(
                 Ok(())
             } else {
                 Err(X::invalid_value(
-                    serde::de::Unexpected::Str(&crate::types::truncate::truncate_chars(found, 64)),
+                    serde::de::Unexpected::Str(&truncate_chars(found, 64)),
                     &self,
                 ))
             }

@@ -3,6 +3,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod deployment;
+pub(crate) mod escape;
 pub(crate) mod ids;
 pub(crate) mod labels;
 pub(crate) mod limits;

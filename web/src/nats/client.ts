@@ -10,6 +10,7 @@ import {
   type Msg,
   type NatsConnection,
 } from '@nats-io/nats-core';
+import { parseEscaped } from '../text/escape';
 import type { ErrorCode, ErrorReplyMessage } from '../wire';
 import { TEARDOWN } from './subjects';
 
@@ -118,7 +119,7 @@ export async function sendRequest<R>(nc: NatsConnection, subject: string, body: 
   } catch (error) {
     throw toRequestError(error, subject);
   }
-  const reply = message.json<R | ErrorReplyMessage>();
+  const reply = parseEscaped<R | ErrorReplyMessage>(message.string());
   if (message.headers?.get('Nats-Service-Error-Code')) {
     const { code, message: text, retry_after_ms } = (reply as ErrorReplyMessage).error;
     throw new RequestError(code, text, retry_after_ms ?? undefined);

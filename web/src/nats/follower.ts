@@ -2,6 +2,7 @@
 // are applied at most once per frame. The rules of the view itself are in view.ts.
 
 import type { NatsConnection } from '@nats-io/nats-core';
+import { parseEscaped } from '../text/escape';
 import { RequestError, sendRequest, sleep } from './client';
 import type { Broadcast, Change, View } from './view';
 
@@ -45,7 +46,7 @@ export class Follower<R> {
     this.#listener = listener;
     nc.subscribe(source.updated, {
       callback: (error, message) => {
-        if (error === null) this.#enqueue(message.json());
+        if (error === null) this.#enqueue(parseEscaped(message.string()));
       },
     });
     this.relist();

@@ -16,7 +16,7 @@ function fakeServer(...replies: Reply[]) {
     if (reply instanceof Error) return Promise.reject(reply);
     const replyHeaders = headers();
     if ('error' in reply) replyHeaders.set('Nats-Service-Error-Code', '400');
-    return Promise.resolve({ headers: replyHeaders, json: () => reply } as unknown as Msg);
+    return Promise.resolve({ headers: replyHeaders, string: () => JSON.stringify(reply) } as unknown as Msg);
   };
   return { nc: { request, isClosed: () => false } as unknown as NatsConnection, requests };
 }

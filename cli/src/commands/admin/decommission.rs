@@ -17,6 +17,7 @@ use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::Decommissioned;
+use crate::output::message::print_line;
 
 /// Decommission a host and revoke its credentials.
 ///
@@ -59,7 +60,7 @@ impl Decommission {
             }
             Err(error) => return Err(error.into()),
         };
-        eprintln!("{} ({}): {detail}", host.name, host.host_uuid);
+        print_line(format!("{} ({}): {detail}", host.name, host.host_uuid));
         let mut revoked = Vec::new();
         if let Some(keystore) = &keystore {
             revoked = revoke_decommissioned(keystore, &connection, &hosts, host).await?;

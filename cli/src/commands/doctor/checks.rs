@@ -17,7 +17,7 @@ use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::{Client, ClientError, wait_until_denied};
 use crate::clock;
-use crate::output::style::{self, strip_controls};
+use crate::output::style;
 
 /// The maximum time to wait for a broadcast. The controller sends a message on each broadcast
 /// subject at least every 5 s.
@@ -51,8 +51,8 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
         "server",
         format!("connected to {} in {elapsed} ms", connection.config.url),
     );
-    let version = strip_controls(&server.version);
-    if is_supported_version(&version) {
+    let version = &server.version;
+    if is_supported_version(version) {
         findings.ok("version", format!("nats-server {version}"));
     } else {
         findings.fail(
@@ -62,7 +62,7 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
             "install nats-server 2.10 or newer",
         );
     }
-    let user = strip_controls(client.user());
+    let user = client.user();
     findings.ok("login", format!("logged in as {user}"));
     let listed = check_permissions(&client, findings).await;
     check_controller(&client, listed, findings).await;
@@ -82,7 +82,7 @@ fn report_connect_error(error: &ClientError, findings: &mut Findings) {
             findings.fail(
                 "login",
                 4,
-                format!("the server rejected the login of {}", strip_controls(user)),
+                format!("the server rejected the login of {}", user),
                 "give a user and password, or --creds FILE; `scuttle user add` creates a user on the machine with the bus directory",
             );
         }
@@ -136,7 +136,7 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
         Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => Some(true),
         Err(_) => None,
     };
-    let user = strip_controls(client.user());
+    let user = client.user();
     match (may_list, may_change) {
         (false, _) => findings.fail(
             "permissions",
@@ -209,7 +209,7 @@ async fn check_controller(
         "start scuttle-controller, or see in its log why it is not connected to this server";
     match (listed, info) {
         (Ok(()), Ok(info)) => {
-            let (version, id) = (strip_controls(&info.version), strip_controls(&info.id));
+            let (version, id) = (&info.version, &info.id);
             findings.ok("controller", format!("scuttle {version}, instance {id}"));
         }
         (Ok(()), Err(error)) => findings.warn(
@@ -221,7 +221,7 @@ async fn check_controller(
             "controller",
             format!(
                 "scuttle {} is running, but this login may not send requests",
-                strip_controls(&info.version)
+                &info.version
             ),
             "see permissions",
         ),

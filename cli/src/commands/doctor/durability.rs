@@ -7,7 +7,7 @@ use scuttle_schemas::subjects;
 
 use super::findings::Findings;
 use crate::client::nats_client::{Client, wait_until_denied};
-use crate::output::style::{self, strip_controls};
+use crate::output::style;
 
 const CHECK: &str = "durability";
 
@@ -20,7 +20,7 @@ pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
         () = wait_until_denied(events, subjects::SERVER_INFO) => {
             let reason = format!(
                 "{} may not ask the servers how they store data; operators may, with the current nats.conf or `scuttle init`",
-                strip_controls(client.user())
+                client.user()
             );
             return findings.skip(&[CHECK], &reason);
         }
@@ -58,6 +58,6 @@ pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
 }
 
 fn join_names(servers: &[&Server]) -> String {
-    let names = servers.iter().map(|server| strip_controls(&server.name));
+    let names = servers.iter().map(|server| server.name.as_str());
     names.collect::<Vec<_>>().join(", ")
 }

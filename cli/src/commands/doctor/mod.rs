@@ -8,13 +8,14 @@ mod findings;
 use std::fmt::Write;
 
 use clap::Args;
+use scuttle_schemas::escape_hidden;
 
 use self::findings::Findings;
 use crate::client::connection::ConnectionArgs;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
 use crate::output::json_types::{Diagnosis, FindingStatus};
-use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
+use crate::output::style::{Colors, StateLabel, Tone};
 
 /// Diagnose the connection, the server, the login, the controller and the clocks.
 ///
@@ -93,10 +94,10 @@ fn render(diagnosis: &Diagnosis) -> String {
         };
         let status = format!("{} {:<7}", label.symbol, label.word);
         let status = colors.apply(label.tone, &status);
-        let found = strip_controls(&check.found);
+        let found = escape_hidden(&check.found);
         let _ = writeln!(text, "{status}  {:<11}  {found}", check.check);
         if let Some(to_do) = &check.to_do {
-            let _ = writeln!(text, "{:24}→ {to_do}", "");
+            let _ = writeln!(text, "{:24}→ {}", "", escape_hidden(to_do));
         }
     }
     text

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::{EvidenceArchive, EvidenceList};
+use crate::output::message::print_error;
 use crate::output::style::{self, StateLabel, Tone};
 use crate::output::table::{Cell, Column, Table};
 
@@ -57,8 +58,7 @@ impl List {
             unreadable,
         } = read_directory(&directory, self.verify)?;
         for (path, problem) in &unreadable {
-            let path = style::strip_controls(&path.display().to_string());
-            eprintln!("scuttle: {path}: {}", style::strip_controls(problem));
+            print_error(format!("{}: {problem}", path.display()));
         }
         if archives.is_empty() && format.is_table() {
             eprintln!("No evidence found.");
@@ -75,7 +75,9 @@ impl List {
             .filter(|archive| is_damaged(archive))
             .count();
         if damaged > 0 {
-            eprintln!("scuttle: archives that differ from their descriptions: {damaged}");
+            print_error(format!(
+                "archives that differ from their descriptions: {damaged}"
+            ));
         }
         if self.verify && (damaged > 0 || !unreadable.is_empty()) {
             return Err(Failure::AlreadyReported(1));

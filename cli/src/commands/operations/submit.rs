@@ -15,6 +15,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::{Rejection, Teardown, Teardowns};
+use crate::output::message::print_error;
 use crate::output::operation::format_counts;
 use crate::output::progress::Progress;
 use crate::output::style::{self, Tone, format_duration, format_relative};
@@ -67,7 +68,7 @@ pub(super) async fn report_replies(
         .collect();
     for teardown in &teardowns {
         if let Some(rejection) = &teardown.refused {
-            eprintln!("scuttle: {}: {}", target_of(teardown), rejection.message);
+            print_error(format!("{}: {}", target_of(teardown), rejection.message));
         }
     }
     let code = worst_exit_code(teardowns.iter().map(exit_code));
@@ -123,7 +124,7 @@ fn combine_errors(
     }
     let codes = targets.iter().zip(errors).map(|(target, error)| {
         let failure = Failure::from(error);
-        eprintln!("scuttle: {target}: {failure}");
+        print_error(format!("{target}: {failure}"));
         failure.exit_code()
     });
     Failure::AlreadyReported(worst_exit_code(codes))

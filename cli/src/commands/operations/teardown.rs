@@ -17,6 +17,7 @@ use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
 use crate::output::json_types::{DryRun, Plans, Rejection};
+use crate::output::message::print_error;
 use crate::output::style::{self, Colors};
 use crate::output::table::{Column, Table};
 use crate::parse::parse_timeout_s;
@@ -153,7 +154,7 @@ async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<
                 if targets.len() == 1 {
                     return Err(failure);
                 }
-                eprintln!("scuttle: {target}: {failure}");
+                print_error(format!("{target}: {failure}"));
                 code = code.max(failure.exit_code());
                 (None, Some(Rejection::from(&failure)))
             }

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::{Format, write_json_line};
 use crate::output::json_types::{Event, Snapshot};
+use crate::output::message::print_error;
 
 /// The interval at which the view is checked for staleness.
 const STALE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub(super) async fn run(client: &Client) -> Result<(), Failure> {
         match view.stale_reason() {
             Some(reason) if !is_stale => {
                 is_stale = true;
-                eprintln!("scuttle: {reason}");
+                print_error(&reason);
                 let since = clock::now();
                 write_json_line(&Event::Stale { since, reason })?;
             }
@@ -52,7 +53,7 @@ pub(super) async fn write_snapshot(client: &Client) -> Result<(), Failure> {
     let mut view = LiveView::open(client).await?;
     while !view.is_complete() {
         if let Update::Problem(problem) = view.next().await {
-            eprintln!("scuttle: {problem}");
+            print_error(problem);
         }
     }
     let operations = view.operations.iter().map(|(_, operation)| operation);
