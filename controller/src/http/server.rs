@@ -6,34 +6,27 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::http::connection::{Limits, serve};
+use crate::http::connection_pool::{ConnectionPool, Permit};
 use crate::http::response::{HttpResponse, text_response, uncached_response};
 use crate::http::static_files::{NO_PAGE, NatsUrl, Page};
 use crate::observability::health::{Health, Role};
 use crate::observability::metrics::{self, Metrics};
 
-/// The maximum number of open connections. A browser opens up to six. Connections beyond the
-/// maximum wait.
-const MAX_CONNECTIONS: usize = 64;
-
-/// The timeout for receiving the headers of a request, so that clients that send nothing do not
-/// occupy connections for long.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The delay before the server accepts connections again after a failure. The usual cause of a
 /// failure is a lack of file descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// The minimum time between two warnings that all connections are in use.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The sources of the data at `/readyz` and `/metrics`.
 #[derive(Debug, Clone)]
@@ -78,9 +71,9 @@ impl Server {
                 "serving only /healthz, /readyz and /metrics at http://{address}/, no page: {NO_PAGE}"
             );
         }
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut pool = ConnectionPool::new();
+        let mut last_warning = None;
         loop {
-            let permit = permits.clone().acquire_owned().await;
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -91,28 +84,36 @@ impl Server {
             };
             let page = self.page.clone();
             let sources = self.sources.clone();
-            tokio::spawn(async move {
-                serve(stream, page, sources).await;
+            let permit = match pool.acquire().await {
+                Permit::Regular(permit) => {
+                    tokio::spawn(async move {
+                        let respond = |request: &_| route(request, Some(&page), &sources);
+                        serve(stream, Limits::REGULAR, respond).await;
+                        drop(permit);
+                    });
+                    continue;
+                }
+                Permit::Reserve(permit) => permit,
+            };
+            let connection = tokio::spawn(async move {
+                let respond = |request: &_| route(request, None, &sources);
+                serve(stream, Limits::RESERVE, respond).await;
                 drop(permit);
             });
+            pool.add_to_reserve(connection.abort_handle());
+            if last_warning.is_none_or(|at: Instant| at.elapsed() >= WARNING_INTERVAL) {
+                last_warning = Some(Instant::now());
+                warn!(
+                    "all HTTP connections are in use: new ones get only /healthz, /readyz and \
+                     /metrics; let only trusted clients reach --http"
+                );
+            }
         }
     }
 }
 
-async fn serve(stream: TcpStream, page: Arc<Page>, sources: Sources) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = route(&request, &page, &sources);
-        async { Ok::<_, Infallible>(response) }
-    });
-    // Errors are the client's: it disconnected or does not speak HTTP.
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-fn route(request: &Request<Incoming>, page: &Page, sources: &Sources) -> HttpResponse {
+/// Returns the response to a request. Without `page`, only health requests are served.
+fn route(request: &Request<Incoming>, page: Option<&Page>, sources: &Sources) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text_response(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -130,6 +131,12 @@ fn route(request: &Request<Incoming>, page: &Page, sources: &Sources) -> HttpRes
             Err(reason) => text_response(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
         "/metrics" => uncached_response(sources.metrics.encode(), metrics::CONTENT_TYPE),
-        path => page.respond(path, request.headers()),
+        path => match page {
+            Some(page) => page.respond(path, request.headers()),
+            None => text_response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "all connections are in use; try again in a minute",
+            ),
+        },
     }
 }

@@ -1,11 +1,11 @@
 //! The controller's HTTP endpoint: health and readiness, the web page and its security headers, and
 //! slow clients.
 
-use anyhow::Context;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use scuttle_controller::store::{RedbStore, Store};
 use scuttle_core::{Change, HostRow, ShardRow};
 use scuttle_schemas::agents::ReportedState;
@@ -15,7 +15,10 @@ use scuttle_schemas::{HostId, Labels, MAX_DECKIES_PER_HOST, Services, Timestamp}
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Controller, Http, Nats, Role, TestResult};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// The number of hosts in the large record, which takes more than a second to load.
 const HOSTS: usize = 16;
@@ -188,6 +191,59 @@ async fn idle_connections_do_not_block_other_clients() -> TestResult {
         silent.push(TcpStream::connect(&served.http.address).await?);
     }
     served.http.wait_for_texts("/healthz", &["200 OK"]).await
+}
+
+#[tokio::test]
+async fn health_is_served_while_other_clients_hold_every_connection() -> TestResult {
+    let nats = Nats::start().await?;
+    let served = HttpController::start(&nats).await?;
+    served.http.wait_for_texts("/readyz", &["200 OK"]).await?;
+    // Half of the connections never read a response. The others poll without a pause.
+    let mut unread = Vec::new();
+    let mut polls = JoinSet::new();
+    for _ in 0..64 {
+        let mut connection = TcpStream::connect(&served.http.address).await?;
+        let requests = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+        // The write ends when the controller no longer reads.
+        let _ = timeout(
+            Duration::from_millis(10),
+            connection.write_all(requests.as_bytes()),
+        )
+        .await;
+        unread.push(connection);
+        polls.spawn(poll_forever(served.http.clone()));
+    }
+    for _ in 0..5 {
+        for (path, text) in [
+            ("/healthz", "alive"),
+            ("/readyz", "ready: leading"),
+            ("/metrics", "# EOF"),
+        ] {
+            served.http.wait_for_texts(path, &["200 OK", text]).await?;
+        }
+    }
+    served
+        .controller
+        .log()
+        .contains("all HTTP connections are in use")
+        .then_some(())
+        .context("no warning")
+}
+
+/// Sends one request after another, on as few connections as the server allows.
+async fn poll_forever(http: Http) {
+    loop {
+        let Ok(mut connection) = TcpStream::connect(&http.address).await else {
+            continue;
+        };
+        let mut response = [0; 4096];
+        while connection
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .is_ok()
+            && matches!(connection.read(&mut response).await, Ok(1..))
+        {}
+    }
 }
 
 #[tokio::test]
