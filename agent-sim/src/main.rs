@@ -78,6 +78,7 @@ async fn simulate(args: Args, shutdown: CancellationToken) -> Result<()> {
 /// Connects to NATS, and enrolls the hosts if `--enroll` is given.
 async fn connect(args: &Args) -> Result<Connection> {
     let connection = Connection::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
+    scuttle_nats::check_max_payload(connection.client().max_payload())?;
     if args.enroll {
         let config = args.operator_connect_config()?;
         let operator = Connection::connect("scuttle-agent-sim, enrolling", &config, None).await?;

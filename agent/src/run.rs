@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use scuttle_nats::check_max_payload;
 use scuttle_schemas::agents::Heartbeat;
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{BootId, HostId, Text};
@@ -239,6 +240,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             }
             self.session = session;
             if session.is_some() {
+                if let Err(error) = check_max_payload(self.connection.client().max_payload()) {
+                    tracing::error!(host_uuid = %self.host, "{error}");
+                }
                 self.handle_input(Input::Connected).await?;
             }
         }
@@ -264,6 +268,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
 
     async fn handle_input(&mut self, input: Input) -> Result<(), AgentError> {
         self.spans.observe_input(&input);
+        let max_payload = self.connection.client().max_payload();
+        self.machine.set_max_payload(max_payload);
         let step = self.machine.handle(read_clocks(self.started_at), input);
         self.apply(step).await
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_nats::Client;
+use scuttle_nats::check_max_payload;
 use scuttle_schemas::PartitionCount;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -110,6 +111,7 @@ impl App {
             connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
             () = self.shutdown.cancelled() => return Ok(()),
         };
+        check_max_payload(lease_client.max_payload())?;
         let client = lease_client.clone();
         tokio::spawn(async move {
             durability_check::warn_if_not_durable(&client, &mut BTreeSet::new()).await;
@@ -166,6 +168,7 @@ impl App {
                     connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
                     () = self.shutdown.cancelled() => return Ok(()),
                 };
+                check_max_payload(client.max_payload())?;
                 let candidate = Candidate {
                     data_dir: &data_dir,
                     stream: JournalStream::new(client, cluster.replicas, assignment),
@@ -216,6 +219,10 @@ impl App {
                 return Ok(());
             }
         };
+        if let Err(error) = check_max_payload(client.max_payload()) {
+            backups.stop().await;
+            return Err(error.into());
+        }
         let (term, step_down) = Term::start(self.shutdown.clone());
         let leader = LeaderContext {
             client,

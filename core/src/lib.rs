@@ -12,6 +12,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `errors` | error replies that several requests and reports share |
+//! | `message_limits` | the sizes that the NATS server lets messages have |
 //! | `record` | the durable rows, the changes to them, the states of an operation |
 //! | `api` | inputs, replies, effects and the commit |
 //! | `state` | the record in memory with its indexes, and what the current batch has collected |
@@ -30,6 +31,7 @@
 pub mod api;
 mod broadcast;
 mod errors;
+mod message_limits;
 mod partitions;
 pub mod record;
 mod reports;
@@ -41,6 +43,7 @@ mod tests;
 mod time;
 
 pub use api::{Commit, Effect, Input, Reply, TeardownArgs, Topic};
+pub use message_limits::MessageLimits;
 pub use partitions::merge::{merge_hosts, merge_operations, merge_shards};
 pub use record::change::Change;
 pub use record::rows::{

@@ -6,6 +6,7 @@
 use scuttle_schemas::Timestamp;
 
 use crate::api::{Commit, Input, Reply};
+use crate::broadcast::size_bounds::shorten_notes;
 use crate::record::change::Change;
 use crate::state::State;
 
@@ -125,6 +126,7 @@ impl State {
         self.batch.close_message();
         self.remove_expired_rows(now);
         let batch = std::mem::take(&mut self.batch);
+        self.batch.limits = batch.limits;
         let mut commit = Commit {
             changes: batch.changes,
             effects: batch.effects,
@@ -139,7 +141,8 @@ impl State {
                 host_rows.push(Change::Host(Box::new(host.row.clone())));
             }
             if batch.announced_hosts.contains(id) {
-                host_records.push(host.to_record());
+                let record = host.to_record();
+                host_records.push(shorten_notes(record, batch.limits.broadcast_bytes()));
             }
             debug_assert_eq!(crate::state::invariants::check_host(self, id), Ok(()));
         }

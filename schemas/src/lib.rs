@@ -24,8 +24,8 @@ pub use types::escape::{escape_hidden, escape_hidden_in_json, is_hidden};
 pub use types::ids::{BootId, DeckyId, HostId, HostName, OperationId};
 pub use types::labels::{Labels, Services};
 pub use types::limits::{
-    MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, MAX_PLAN_TARGETS,
-    MAX_SHARDS_PER_HOST,
+    MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEADER_BYTES, MAX_HEARTBEAT_BYTES,
+    MAX_PLAN_TARGETS, MAX_SHARDS_PER_HOST, MIN_MAX_PAYLOAD,
 };
 pub use types::partition::{Partition, PartitionCount};
 pub use types::text::{Note, Text};

@@ -13,14 +13,15 @@
 
 use std::ops::RangeInclusive;
 
-use scuttle_schemas::agents::{
-    Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES, ReportedShard,
-};
-use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Text};
+use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES};
+use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Text};
 
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::{HeartbeatPage, Now, RequestFailure};
+use super::message_sizes::{
+    fitting_notes, max_heartbeat_bytes, serialized_bytes, split_into_pages,
+};
 use super::state::Machine;
 use super::state::heartbeat_state::{HeartbeatContent, HeartbeatInFlight, InventoryReading};
 use crate::runtime::{Inventory, RuntimeError};
@@ -48,8 +49,6 @@ const MAX_RETRY_DELAY_MS: u64 = 30_000;
 /// The number of consecutive heartbeats without a usable reply after which the agent considers the
 /// controller silent. The controller marks a host offline after as many missed heartbeats.
 const SILENT_AFTER: u32 = 3;
-/// An upper bound for the size of a heartbeat without its shards, in bytes.
-const FRAME_BYTES: usize = 40 * 1024;
 
 impl Machine {
     pub(super) fn schedule_first_heartbeat(&mut self, now: Now) {
@@ -175,43 +174,51 @@ impl Machine {
     }
 
     fn send_heartbeat(&mut self, now: Now, mut content: HeartbeatContent, step: &mut Step) {
-        let mut shards: Vec<_> = match &content {
-            HeartbeatContent::Full(shards) => {
-                split_into_pages(shards).into_iter().map(Some).collect()
-            }
-            HeartbeatContent::Unchanged | HeartbeatContent::Unreadable(_) => vec![None],
+        let mut heartbeat = Heartbeat {
+            kind: HeartbeatType,
+            host_uuid: self.config.host.clone(),
+            agent_version: self.config.version.clone(),
+            boot_id: self.config.boot_id,
+            sequence: self.next_sequence(),
+            interval_ms: self.config.interval_ms,
+            page: MAX_PAGES,
+            pages: MAX_PAGES,
+            shards: Some(Vec::new()),
+            inventory_error: None,
+            notes: Vec::new(),
         };
+        let max_bytes = max_heartbeat_bytes(self.max_payload);
+        let mut notes = fitting_notes(self.heartbeats.notes.iter(), max_bytes / 2);
+        let mut shards = vec![None];
+        if let HeartbeatContent::Full(inventory) = &content {
+            let page_bytes = max_bytes.saturating_sub(serialized_bytes(&heartbeat));
+            let first_bytes = page_bytes.saturating_sub(serialized_bytes(&notes));
+            let pages = split_into_pages(inventory, first_bytes, page_bytes);
+            shards = pages.into_iter().map(Some).collect();
+        }
         if shards.len() > MAX_PAGES as usize {
-            content = self.report_unreadable("the inventory is too large to send", step);
+            let reason = format!(
+                "the inventory is too large to send in {MAX_PAGES} messages of {max_bytes} bytes: \
+                 set a larger max_payload in the NATS server's configuration"
+            );
+            content = self.report_unreadable(&reason, step);
             shards = vec![None];
         }
-        let inventory_error = match &content {
-            HeartbeatContent::Unreadable(reason) => Some(reason.clone()),
-            HeartbeatContent::Full(_) | HeartbeatContent::Unchanged => None,
-        };
-        let pages = shards.len() as u32;
-        let sequence = self.next_sequence();
+        if let HeartbeatContent::Unreadable(reason) = &content {
+            heartbeat.inventory_error = Some(reason.clone());
+        }
+        let (sequence, pages) = (heartbeat.sequence, shards.len() as u32);
         if matches!(content, HeartbeatContent::Full(_)) {
             // Until the reply arrives, it is unknown which inventory the controller has.
             self.heartbeats.accepted = None;
         }
         for (page, shards) in (1..).zip(shards) {
             step.effects.push(Effect::RequestHeartbeat(Heartbeat {
-                kind: HeartbeatType,
-                host_uuid: self.config.host.clone(),
-                agent_version: self.config.version.clone(),
-                boot_id: self.config.boot_id,
-                sequence,
-                interval_ms: self.config.interval_ms,
                 page,
                 pages,
                 shards,
-                inventory_error: inventory_error.clone(),
-                notes: if page == 1 {
-                    self.heartbeats.notes.to_vec()
-                } else {
-                    Vec::new()
-                },
+                notes: std::mem::take(&mut notes),
+                ..heartbeat.clone()
             }));
         }
         self.heartbeats.pages = pages.into();
@@ -334,23 +341,4 @@ impl Machine {
         let delay = delay.max(retry_after_ms.unwrap_or(0).min(MAX_RETRY_DELAY_MS));
         self.heartbeats.due = now.monotonic_ms.saturating_add(delay);
     }
-}
-
-/// Splits the inventory into one or more pages, each of which fits into a heartbeat of at most
-/// `MAX_HEARTBEAT_BYTES`.
-fn split_into_pages(shards: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
-    const PAGE_BYTES: usize = MAX_HEARTBEAT_BYTES - FRAME_BYTES;
-    let mut pages = vec![];
-    let (mut page, mut free) = (vec![], PAGE_BYTES);
-    for shard in shards {
-        let bytes = serde_json::to_vec(shard).map_or(0, |text| text.len()) + 1;
-        if bytes > free {
-            pages.push(std::mem::take(&mut page));
-            free = PAGE_BYTES;
-        }
-        free = free.saturating_sub(bytes);
-        page.push(shard.clone());
-    }
-    pages.push(page);
-    pages
 }

@@ -10,6 +10,7 @@ mod effect;
 mod event;
 mod heartbeats;
 pub mod input;
+mod message_sizes;
 mod results;
 mod state;
 mod teardowns;
@@ -69,6 +70,11 @@ impl Machine {
         for teardown in started {
             self.commands.push(QueuedCommand::Resumed(teardown));
         }
+    }
+
+    /// Sets the maximum size of a message with its headers that the NATS server accepts, in bytes.
+    pub fn set_max_payload(&mut self, max_payload: usize) {
+        self.max_payload = max_payload;
     }
 
     /// Handles one input. The writes of the returned step must be durable before its effects are

@@ -6,6 +6,7 @@ use scuttle_schemas::agents::ResultRecorded;
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::{Now, RequestFailure};
+use super::message_sizes::{max_result_bytes, shorten_to_fit};
 use super::state::Machine;
 use super::state::result_deliveries::{
     Delivery, MAX_IN_FLIGHT, MAX_RETRY_DELAY_MS, ResultDeliveries,
@@ -40,8 +41,9 @@ impl Machine {
                     due: now.monotonic_ms.saturating_add(REPLY_TIMEOUT_MS),
                     in_flight: true,
                 };
+                let result = operation.finished.result.clone();
                 step.effects.push(Effect::RequestResult {
-                    message: operation.finished.result.clone(),
+                    message: shorten_to_fit(result, max_result_bytes(self.max_payload)),
                     traceparent: operation.finished.traceparent.clone(),
                 });
             }

@@ -5,13 +5,12 @@ use scuttle_schemas::agents::{
     ProgressStep, ReportedOutcome, ResultOutcome, ShardResult, TeardownProgress,
     TeardownProgressType, TeardownResult, TeardownResultType,
 };
-use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{DeckyId, OperationId, Text};
-use serde::Serialize;
 
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::Now;
+use super::message_sizes::{DEFAULT_MAX_PAYLOAD, max_result_bytes, shorten_to_fit};
 use super::state::Machine;
 use super::state::command_queue::RunningTeardown;
 use crate::ledger::{Entry, FinishedTeardown, StartedTeardown};
@@ -19,9 +18,6 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 
 /// The minimum interval between two progress messages of the same step, in milliseconds.
 const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
-/// The maximum size of a result in bytes, which is well below the maximum payload of a NATS server
-/// (1 MiB by default).
-const MAX_RESULT_BYTES: usize = 512 * 1024;
 
 impl Machine {
     pub(super) fn start_teardown(
@@ -166,18 +162,21 @@ impl Machine {
         let finished = FinishedTeardown {
             not_after: started.not_after,
             traceparent: started.traceparent,
-            result: shorten_to_fit(TeardownResult {
-                kind: TeardownResultType,
-                operation_id,
-                host_uuid: self.config.host.clone(),
-                boot_id: self.config.boot_id,
-                sequence,
-                outcome,
-                error,
-                shards: report.shards,
-                started_at: started.started_at,
-                finished_at: now.wall,
-            }),
+            result: shorten_to_fit(
+                TeardownResult {
+                    kind: TeardownResultType,
+                    operation_id,
+                    host_uuid: self.config.host.clone(),
+                    boot_id: self.config.boot_id,
+                    sequence,
+                    outcome,
+                    error,
+                    shards: report.shards,
+                    started_at: started.started_at,
+                    finished_at: now.wall,
+                },
+                max_result_bytes(DEFAULT_MAX_PAYLOAD),
+            ),
         };
         step.writes.push(Entry::Finished(finished.clone()));
         step.emit(AgentEvent::TeardownFinished {
@@ -235,35 +234,4 @@ fn summarize_errors(report: &TeardownReport) -> Option<Text> {
         )
     };
     Some(Text::from(text.as_str()))
-}
-
-/// Shortens the errors of the deckies, and then leaves out evidence, until the result fits into a
-/// message. A result that exceeds the server's maximum payload could never be recorded.
-fn shorten_to_fit(mut result: TeardownResult) -> TeardownResult {
-    for characters in [128, 32, 8, 0] {
-        if serialized_bytes(&result) <= MAX_RESULT_BYTES {
-            break;
-        }
-        for shard in &mut result.shards {
-            shard.error = shard
-                .error
-                .as_ref()
-                .map(|error| Text::from(truncate_chars(error.as_str(), characters).as_ref()))
-                .filter(|error| !error.as_str().is_empty());
-        }
-    }
-    // The archives stay on the host, where `scuttle evidence list` shows them.
-    let mut bytes = serialized_bytes(&result);
-    for shard in result.shards.iter_mut().rev() {
-        if bytes <= MAX_RESULT_BYTES {
-            break;
-        }
-        let removed = shard.evidence.take();
-        bytes -= removed.map_or(0, |evidence| serialized_bytes(&evidence));
-    }
-    result
-}
-
-fn serialized_bytes(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(0, |text| text.len())
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, SystemTime};
 
-use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
+use scuttle_core::{Change, Commit, Effect, Input, MessageLimits, Reply, State};
+use scuttle_nats::check_max_payload;
 use scuttle_schemas::Timestamp;
+use tracing::error;
 
 use crate::engine::stats::EngineStats;
 
@@ -52,6 +54,7 @@ pub(super) struct Decider<C, N> {
     pub(super) pending: SyncSender<PendingBatch<C>>,
     pub(super) stats: Arc<EngineStats>,
     pub(super) now: N,
+    pub(super) max_payload: Box<dyn Fn() -> usize + Send>,
 }
 
 impl<C, N: Fn() -> Timestamp> Decider<C, N> {
@@ -62,7 +65,16 @@ impl<C, N: Fn() -> Timestamp> Decider<C, N> {
             input: Input::Start,
             context: None,
         }];
+        let mut max_payload = 0;
         loop {
+            let limit = (self.max_payload)();
+            self.state.set_message_limits(MessageLimits::new(limit));
+            if limit != max_payload
+                && let Err(error) = check_max_payload(limit)
+            {
+                error!("{error}");
+            }
+            max_payload = limit;
             let batch = decide(&mut self.state, jobs.drain(..), (self.now)());
             self.stats.record_state_stats(self.state.stats());
             if !batch.is_empty() {

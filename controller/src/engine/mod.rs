@@ -62,6 +62,8 @@ pub struct Engine<C, S, N> {
     pub step_down: StepDown,
     /// A function that returns the current time.
     pub now: N,
+    /// A function that returns the `max_payload` of the connected NATS server, in bytes.
+    pub max_payload: Box<dyn Fn() -> usize + Send>,
 }
 
 impl<C, S, N> Engine<C, S, N>
@@ -85,6 +87,7 @@ where
             pending: pending_sender,
             stats: self.stats.clone(),
             now: self.now,
+            max_payload: self.max_payload,
         };
         let deciding = std::thread::Builder::new()
             .name("decide".to_owned())

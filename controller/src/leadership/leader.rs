@@ -95,6 +95,10 @@ impl LeaderContext<'_> {
             stats: self.metrics.stats().clone(),
             step_down: self.step_down.clone(),
             now: clock::now,
+            max_payload: {
+                let client = self.client.clone();
+                Box::new(move || client.max_payload())
+            },
         };
         let engine = tokio::task::spawn_blocking(move || engine.run());
         let intake = Intake {

@@ -10,7 +10,7 @@ use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
-use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
+use scuttle_core::{Input, MessageLimits, Reply, merge_hosts, merge_operations, merge_shards};
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId, Partition, PartitionCount};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -127,18 +127,19 @@ impl ScatterGather {
         payload: Bytes,
     ) -> Result<Reply, ErrorReply> {
         let _permit = self.permits.acquire().await;
+        let limits = MessageLimits::new(self.client.max_payload());
         match input {
             Input::ShardsList(request) => {
                 let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
-                merge_shards(pages.await?, request.limit.get()).map(Reply::Shards)
+                merge_shards(pages.await?, request.limit.get(), limits).map(Reply::Shards)
             }
             Input::HostsList(request) => {
                 let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
-                merge_hosts(pages.await?, request.limit.get()).map(Reply::Hosts)
+                merge_hosts(pages.await?, request.limit.get(), limits).map(Reply::Hosts)
             }
             Input::OperationsList(request) => {
                 let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
-                merge_operations(pages.await?, request.limit.get()).map(Reply::Operations)
+                merge_operations(pages.await?, request.limit.get(), limits).map(Reply::Operations)
             }
             Input::OperationGet(request) => {
                 self.find_operation(endpoint, request.operation_id, payload)

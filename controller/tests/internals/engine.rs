@@ -38,6 +38,7 @@ fn start(disk: &MemoryStore) -> RunningEngine {
             stats: Arc::default(),
             step_down: StepDown::default(),
             now,
+            max_payload: Box::new(|| 1 << 20),
         };
         engine.run()
     });

@@ -116,6 +116,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
             stats: Arc::default(),
             step_down,
             now: clock::now,
+            max_payload: Box::new(|| 1 << 20),
         };
         engine.run()
     });

@@ -20,8 +20,9 @@ impl State {
         mut records: Vec<OperationRecord>,
         effects: &mut Vec<Effect>,
     ) {
+        let max_bytes = self.batch.limits.broadcast_bytes();
         while !records.is_empty() {
-            let updated = take_fitting(&mut records);
+            let updated = take_fitting(&mut records, max_bytes);
             let trace = match updated.as_slice() {
                 [record] => {
                     let row = self.operations.get(&record.operation_id);
@@ -49,8 +50,9 @@ impl State {
         mut records: Vec<HostRecord>,
         effects: &mut Vec<Effect>,
     ) {
+        let max_bytes = self.batch.limits.broadcast_bytes();
         while !records.is_empty() {
-            let updated = take_fitting(&mut records);
+            let updated = take_fitting(&mut records, max_bytes);
             self.meta.revisions.hosts += 1;
             let message = HostsUpdated {
                 kind: HostsUpdatedType,

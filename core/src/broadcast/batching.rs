@@ -1,15 +1,12 @@
 //! Batching: the changes of several steps share one message, up to the size limit.
 
+use scuttle_schemas::Timestamp;
 use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
-use scuttle_schemas::{MAX_BROADCAST_BYTES, Timestamp};
 
 use crate::api::Effect;
-use crate::broadcast::size_bounds::{MAX_ENVELOPE_BYTES, SizeBound};
+use crate::broadcast::size_bounds::SizeBound;
 use crate::record::rows::OperationRow;
 use crate::state::batch::{Batch, OpenMessage};
-
-/// The maximum total size of the records in one broadcast, in bytes.
-pub(crate) const MAX_RECORD_BYTES: usize = MAX_BROADCAST_BYTES - MAX_ENVELOPE_BYTES;
 
 impl Batch {
     /// Reserves `bytes` for a change in the open `shards.updated` message, and returns the message.
@@ -28,6 +25,7 @@ impl Batch {
             self.close_message();
         }
         let operation_id = cause.map(|row| row.id);
+        let free_bytes = self.limits.broadcast_bytes();
         let open = self.open_message.get_or_insert_with(|| {
             *revision += 1;
             OpenMessage {
@@ -40,7 +38,7 @@ impl Batch {
                     removed: Vec::new(),
                 },
                 trace: cause.and_then(|row| row.trace.clone()),
-                free_bytes: MAX_RECORD_BYTES,
+                free_bytes,
             }
         });
         open.free_bytes = open.free_bytes.saturating_sub(bytes);
@@ -58,11 +56,12 @@ impl Batch {
     }
 }
 
-/// Removes as many records from the front as fit into one broadcast, and returns them.
-pub(crate) fn take_fitting<T: SizeBound>(records: &mut Vec<T>) -> Vec<T> {
-    let mut free_bytes = MAX_RECORD_BYTES;
+/// Removes as many records from the front as fit into one broadcast with `free_bytes` for records,
+/// but at least one, and returns them.
+pub(crate) fn take_fitting<T: SizeBound>(records: &mut Vec<T>, mut free_bytes: usize) -> Vec<T> {
     let fitting = records.iter();
     let fitting = fitting.take_while(|record| record.try_reserve(&mut free_bytes));
-    let rest = records.split_off(fitting.count());
+    let count = fitting.count().max(1).min(records.len());
+    let rest = records.split_off(count);
     std::mem::replace(records, rest)
 }

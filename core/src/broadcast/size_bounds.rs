@@ -1,7 +1,8 @@
 //! Upper bounds for the size of records as JSON.
 //!
-//! A bound is computed from the lengths of the texts, which is much cheaper than encoding the
-//! record.
+//! A bound is computed from the texts of the record, which is much cheaper than encoding the
+//! record. The bound of every record is below `MIN_MAX_PAYLOAD`, except that a host may have too
+//! many notes.
 
 use scuttle_schemas::hosts::HostRecord;
 use scuttle_schemas::operations::{OperationRecord, OperationShard};
@@ -9,13 +10,6 @@ use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{DeckyId, Deployment, Labels, Services, Text};
 
 use crate::record::rows::ShardRow;
-
-/// The maximum total size of the records in a reply, in bytes. A NATS server accepts messages of up
-/// to 1 MiB. A page of a list that would exceed the maximum ends early, with `next` set.
-pub(crate) const MAX_REPLY_BYTES: usize = 1_000_000;
-
-/// An upper bound for the size of a message without its records, in bytes.
-pub(crate) const MAX_ENVELOPE_BYTES: usize = 512;
 
 /// A record whose size as JSON has an upper bound that is cheap to compute.
 pub(crate) trait SizeBound {
@@ -82,10 +76,21 @@ impl SizeBound for OperationRecord {
     }
 }
 
-/// Returns an upper bound for the size of a text in JSON, in bytes. A control character may be
-/// escaped as `\u00XX`.
+/// Leaves out the last notes of a host until its record fits into `max_bytes`.
+pub(crate) fn shorten_notes(mut record: HostRecord, max_bytes: usize) -> HostRecord {
+    while record.max_json_bytes() > max_bytes && record.notes.pop().is_some() {}
+    record
+}
+
+/// Returns an upper bound for the size of a text in JSON, with its quotes and separators, in bytes.
 fn max_text_bytes(text: &str) -> usize {
-    text.len() * 6 + 4
+    let bytes = text.bytes().map(|byte| match byte {
+        // Escaped as `\u00XX`.
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    });
+    bytes.sum::<usize>() + 4
 }
 
 fn max_option_bytes(text: Option<&Text>) -> usize {

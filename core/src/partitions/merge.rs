@@ -11,7 +11,8 @@ use scuttle_schemas::hosts::{HostRecord, HostsList};
 use scuttle_schemas::operations::{OperationRecord, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList};
 
-use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+use crate::broadcast::size_bounds::SizeBound;
+use crate::message_limits::MessageLimits;
 use crate::partitions::cursor;
 
 /// Merges one page of shards from each partition into one page of at most `limit` shards.
@@ -23,7 +24,11 @@ use crate::partitions::cursor;
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
-pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, ErrorReply> {
+pub fn merge_shards(
+    pages: Vec<ShardsList>,
+    limit: usize,
+    limits: MessageLimits,
+) -> Result<ShardsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let decode_page = |(index, page): (usize, ShardsList)| {
         let next = page.next.as_deref();
@@ -39,7 +44,7 @@ pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, 
     let pages = pages.into_iter().enumerate().map(decode_page);
     let pages = pages.collect::<Result<_, ErrorReply>>()?;
     let key = |shard: &ShardRecord| (shard.host_uuid.clone(), shard.decky_id.clone());
-    let (shards, next) = merge_pages(pages, key, limit);
+    let (shards, next) = merge_pages(pages, key, limit, limits);
     Ok(ShardsList {
         revision,
         shards,
@@ -54,7 +59,11 @@ pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, 
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
-pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, ErrorReply> {
+pub fn merge_hosts(
+    pages: Vec<HostsList>,
+    limit: usize,
+    limits: MessageLimits,
+) -> Result<HostsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let decode_page = |page: HostsList| {
         let next = page.next.as_deref();
@@ -62,7 +71,12 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Err
     };
     let pages = pages.into_iter().map(decode_page);
     let pages = pages.collect::<Result<_, ErrorReply>>()?;
-    let (hosts, next) = merge_pages(pages, |host: &HostRecord| host.host_uuid.clone(), limit);
+    let (hosts, next) = merge_pages(
+        pages,
+        |host: &HostRecord| host.host_uuid.clone(),
+        limit,
+        limits,
+    );
     Ok(HostsList {
         revision,
         hosts,
@@ -81,6 +95,7 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Err
 pub fn merge_operations(
     pages: Vec<OperationsList>,
     limit: usize,
+    limits: MessageLimits,
 ) -> Result<OperationsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let decode_page = |page: OperationsList| {
@@ -91,7 +106,7 @@ pub fn merge_operations(
     let pages = pages.into_iter().map(decode_page);
     let pages = pages.collect::<Result<_, ErrorReply>>()?;
     let key = |operation: &OperationRecord| Reverse(operation.operation_id);
-    let (operations, next) = merge_pages(pages, key, limit);
+    let (operations, next) = merge_pages(pages, key, limit, limits);
     Ok(OperationsList {
         revision,
         operations,
@@ -107,6 +122,7 @@ fn merge_pages<R: SizeBound, K: Ord>(
     pages: Vec<(Vec<R>, Option<K>)>,
     key: impl Fn(&R) -> K,
     limit: usize,
+    limits: MessageLimits,
 ) -> (Vec<R>, Option<K>) {
     let mut records = Vec::new();
     let mut end: Option<K> = None;
@@ -119,7 +135,7 @@ fn merge_pages<R: SizeBound, K: Ord>(
     }
     records.sort_by_key(&key);
     let mut merged: Vec<R> = Vec::new();
-    let mut free_bytes = MAX_REPLY_BYTES;
+    let mut free_bytes = limits.reply_bytes();
     for record in records {
         if end.as_ref().is_some_and(|end| key(&record) > *end) {
             break;
@@ -142,7 +158,8 @@ mod tests {
 
     use super::{merge_hosts, merge_operations, merge_pages, merge_shards};
     use crate::api::{Input, Reply};
-    use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+    use crate::broadcast::size_bounds::SizeBound;
+    use crate::message_limits::{MAX_REPLY_BYTES, MessageLimits};
     use crate::tests::scenario::{Scenario, report};
 
     /// A record with a key and a size in bytes.
@@ -161,7 +178,7 @@ mod tests {
             (records, *next)
         };
         let pages = pages.iter().map(page).collect();
-        let (records, next) = merge_pages(pages, |item| item.0, limit);
+        let (records, next) = merge_pages(pages, |item| item.0, limit, MessageLimits::default());
         (records.into_iter().map(|item| item.0).collect(), next)
     }
 
@@ -198,7 +215,12 @@ mod tests {
             let items = keys.map(|key| Item(key, MAX_REPLY_BYTES / 3));
             (items.into(), None)
         };
-        let (records, next) = merge_pages(vec![page([1, 4]), page([2, 3])], |item| item.0, 9);
+        let (records, next) = merge_pages(
+            vec![page([1, 4]), page([2, 3])],
+            |item| item.0,
+            9,
+            MessageLimits::default(),
+        );
         assert_eq!(records.len(), 3);
         assert_eq!(next, Some(3));
     }
@@ -259,7 +281,8 @@ mod tests {
                     };
                     list_shards(&mut swarm, request)
                 });
-                let page = merge_shards(pages.into(), size).expect("cursors");
+                let page =
+                    merge_shards(pages.into(), size, MessageLimits::default()).expect("cursors");
                 assert!(page.shards.len() <= size);
                 shards.extend(page.shards);
                 page.next
@@ -277,7 +300,8 @@ mod tests {
                         other => panic!("{other:?}"),
                     }
                 });
-                let page = merge_operations(pages.into(), size).expect("cursors");
+                let page = merge_operations(pages.into(), size, MessageLimits::default())
+                    .expect("cursors");
                 operations.extend(page.operations);
                 page.next
             });
@@ -293,7 +317,8 @@ mod tests {
                         other => panic!("{other:?}"),
                     }
                 });
-                let page = merge_hosts(pages.into(), size).expect("cursors");
+                let page =
+                    merge_hosts(pages.into(), size, MessageLimits::default()).expect("cursors");
                 hosts.extend(page.hosts);
                 page.next
             });
@@ -328,7 +353,8 @@ mod tests {
         let (mut first, other) = (list("h1"), list("h2"));
         let own: Vec<_> = first.shards.iter().map(|shard| shard.revision).collect();
         first.revision = 400;
-        let merged = merge_shards(vec![first, other], 9).expect("cursors");
+        let merged =
+            merge_shards(vec![first, other], 9, MessageLimits::default()).expect("cursors");
         assert_eq!(merged.revision, 400);
         let revisions: Vec<_> = merged.shards.iter().map(|shard| shard.revision).collect();
         assert_eq!(revisions[..3], own);
@@ -340,6 +366,7 @@ mod tests {
         let mut swarm = three_hosts();
         let mut list = list_shards(&mut swarm, ShardsListRequest::default());
         list.next = Some("hosts:h1".to_owned());
-        merge_shards(vec![list], 9).expect_err("the cursor of another list");
+        merge_shards(vec![list], 9, MessageLimits::default())
+            .expect_err("the cursor of another list");
     }
 }

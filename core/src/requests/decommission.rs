@@ -66,7 +66,7 @@ impl State {
         Ok(DecommissionAccepted {
             accepted: true,
             detail,
-            host: self.hosts[id].to_record(),
+            host: self.reply_record(&self.hosts[id]),
         })
     }
 

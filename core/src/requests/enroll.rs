@@ -5,8 +5,10 @@ use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStat
 use scuttle_schemas::subjects::HOSTS_UPDATE;
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
+use crate::broadcast::size_bounds::shorten_notes;
 use crate::record::rows::HostRow;
 use crate::state::State;
+use crate::state::host::Host;
 
 impl State {
     /// Adds a host. The id of the host is `new_id` unless the request gives an id.
@@ -31,7 +33,7 @@ impl State {
                 _ => {
                     let record = host.to_record();
                     Self::check_repeated_enrollment(&request, &record)?;
-                    Ok(accepted_reply(record, true))
+                    Ok(accepted_reply(self.reply_record(host), true))
                 }
             };
         }
@@ -60,7 +62,14 @@ impl State {
             applied: None,
             notes: Vec::new(),
         });
-        Ok(accepted_reply(self.hosts[&id].to_record(), false))
+        Ok(accepted_reply(self.reply_record(&self.hosts[&id]), false))
+    }
+}
+
+impl State {
+    /// Returns the record of a host for a reply.
+    pub(crate) fn reply_record(&self, host: &Host) -> HostRecord {
+        shorten_notes(host.to_record(), self.batch.limits.reply_bytes())
     }
 
     /// Checks that a request to enroll a host that is already enrolled agrees with the host's

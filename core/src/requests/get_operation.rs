@@ -5,7 +5,7 @@ use scuttle_schemas::operations::{
 };
 use scuttle_schemas::{ErrorReply, OperationId};
 
-use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+use crate::broadcast::size_bounds::SizeBound;
 use crate::errors::operation_not_found;
 use crate::record::rows::{OperationRow, OutcomeRow};
 use crate::state::State;
@@ -16,16 +16,16 @@ impl State {
         let row = row.ok_or_else(|| operation_not_found(id))?;
         let record = row.to_record(self.waiting_for(row));
         Ok(OperationGetReply {
-            operation: add_shards(record, row),
+            operation: add_shards(record, row, self.batch.limits.reply_bytes()),
         })
     }
 }
 
 /// Adds the operation's shards to its record, failed shards first: at most `MAX_LISTED_OUTCOMES`,
-/// and only as many as fit into a reply.
-fn add_shards(record: OperationRecord, row: &OperationRow) -> OperationRecord {
+/// and only as many as fit into `max_bytes` together with the record.
+fn add_shards(record: OperationRecord, row: &OperationRow, max_bytes: usize) -> OperationRecord {
     let has_failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
-    let mut free_bytes = MAX_REPLY_BYTES.saturating_sub(record.max_json_bytes());
+    let mut free_bytes = max_bytes.saturating_sub(record.max_json_bytes());
     let shards = (row.outcomes.iter().filter(has_failed))
         .chain(row.outcomes.iter().filter(|row| !has_failed(row)))
         .take(MAX_LISTED_OUTCOMES)

@@ -7,7 +7,7 @@ use scuttle_schemas::operations::{OperationsList, OperationsListRequest};
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
 use scuttle_schemas::{DeckyId, ErrorReply, HostId};
 
-use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+use crate::broadcast::size_bounds::{SizeBound, shorten_notes};
 use crate::partitions::cursor;
 use crate::record::rows::OperationRow;
 use crate::state::State;
@@ -44,7 +44,7 @@ impl State {
             });
 
         let mut shards = Vec::new();
-        let mut free_bytes = MAX_REPLY_BYTES;
+        let mut free_bytes = self.batch.limits.reply_bytes();
         let mut last_scanned = None;
         let mut next = None;
         for (scanned, (host, shard)) in rows.enumerate() {
@@ -81,9 +81,11 @@ impl State {
             .range::<HostId, _>((from, Bound::Unbounded))
             .take_while(|(id, _)| only.is_none_or(|only| *id == only));
         let mut hosts: Vec<HostRecord> = Vec::new();
-        let mut free_bytes = MAX_REPLY_BYTES;
+        let mut free_bytes = self.batch.limits.reply_bytes();
         let mut next = None;
-        for host in rows.map(|(_, host)| host.to_record()) {
+        let max_bytes = free_bytes;
+        let records = rows.map(|(_, host)| shorten_notes(host.to_record(), max_bytes));
+        for host in records {
             if hosts.len() == request.limit.get() || !host.try_reserve(&mut free_bytes) {
                 next = hosts.last();
                 break;
@@ -109,7 +111,7 @@ impl State {
         let range = (Bound::Unbounded, before);
         let build_page = |rows: &mut dyn Iterator<Item = &OperationRow>| {
             let mut operations = Vec::new();
-            let mut free_bytes = MAX_REPLY_BYTES;
+            let mut free_bytes = self.batch.limits.reply_bytes();
             let (mut last_scanned, mut next) = (None, None);
             for (scanned, row) in rows.enumerate() {
                 let matches = request.state.is_none_or(|state| row.state == state);

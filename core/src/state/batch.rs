@@ -7,6 +7,7 @@ use scuttle_schemas::shards::ShardsUpdated;
 use scuttle_schemas::{HostId, OperationId};
 
 use crate::api::Effect;
+use crate::message_limits::MessageLimits;
 use crate::record::change::Change;
 use crate::record::rows::{OperationRow, Trace};
 
@@ -23,6 +24,8 @@ pub(crate) struct Batch {
     pub(crate) changed_hosts: BTreeSet<HostId>,
     /// The hosts to announce on `hosts.updated`.
     pub(crate) announced_hosts: BTreeSet<HostId>,
+    /// The limits of the messages. They outlast the batch.
+    pub(crate) limits: MessageLimits,
     /// Whether the row with the epoch and the revisions must be stored even if nothing else has
     /// changed.
     pub(crate) meta_changed: bool,

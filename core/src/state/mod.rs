@@ -20,6 +20,7 @@ use std::sync::Arc;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, HostName, OperationId, Partition, Timestamp};
 
+use crate::message_limits::MessageLimits;
 use crate::record::rows::{Meta, OperationRow, Revisions};
 use crate::state::batch::Batch;
 use crate::state::host::Host;
@@ -53,6 +54,11 @@ pub struct State {
 }
 
 impl State {
+    /// Sets the limits of all messages that the next steps produce.
+    pub fn set_message_limits(&mut self, limits: MessageLimits) {
+        self.batch.limits = limits;
+    }
+
     /// Returns the `controller_epoch`, which rises with every start and takeover.
     pub fn epoch(&self) -> u64 {
         self.meta.epoch

@@ -1,6 +1,7 @@
 //! Tests of the core through `State::step` and `State::close` only.
 
 mod lifecycle;
+mod message_sizes;
 mod operator_actions;
 mod random_histories;
 pub(crate) mod scenario;

@@ -7,6 +7,14 @@ pub const MAX_BROADCAST_BYTES: usize = 256 * 1024;
 /// several pages.
 pub const MAX_HEARTBEAT_BYTES: usize = 256 * 1024;
 
+/// The smallest `max_payload` of a NATS server with which controllers and agents work, in bytes.
+/// Every record that cannot be divided fits into such a message. The default of a server is 1 MiB.
+pub const MIN_MAX_PAYLOAD: usize = 32 * 1024;
+
+/// The maximum total size of a message's headers, in bytes. The server counts them as part of the
+/// payload.
+pub const MAX_HEADER_BYTES: usize = 1024;
+
 /// The maximum number of deckies in one inventory, and in one result.
 pub const MAX_DECKIES_PER_HOST: usize = 4096;
 

@@ -3,3 +3,4 @@
 mod broadcasts;
 mod large_records;
 mod lists;
+mod small_payloads;

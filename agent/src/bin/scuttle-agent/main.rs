@@ -90,6 +90,7 @@ async fn run(
     let inbox = subjects::agent_inbox_prefix(host);
     let config = args.nats.connect_config();
     let connection = Connection::connect("scuttle-agent", &config, Some(&inbox)).await?;
+    scuttle_nats::check_max_payload(connection.client().max_payload())?;
     let runtime = DockerRuntime::new(host.clone(), docker, &args.data_dir, evidence);
     let runtime = Arc::new(runtime);
     let parts = AgentParts {

@@ -8,6 +8,7 @@ pub(super) mod result_deliveries;
 use scuttle_schemas::{BootId, HostId, Text};
 
 use super::backoff::Jitter;
+use super::message_sizes::DEFAULT_MAX_PAYLOAD;
 use cancelled_operations::CancelledOperations;
 use command_queue::CommandQueue;
 use heartbeat_state::HeartbeatState;
@@ -37,6 +38,8 @@ pub struct Machine {
     pub(super) config: Config,
     pub(super) jitter: Jitter,
     pub(super) connected: bool,
+    /// The maximum size of a message with its headers, in bytes, as the NATS server accepts it.
+    pub(super) max_payload: usize,
     /// The sequence number of the last heartbeat or result.
     pub(super) sequence: u64,
     /// The highest controller epoch that a command has contained.
@@ -55,6 +58,7 @@ impl Machine {
         Self {
             jitter: Jitter::new(config.seed),
             connected: false,
+            max_payload: DEFAULT_MAX_PAYLOAD,
             sequence: 0,
             epoch: 0,
             commands: CommandQueue::new(config.concurrency),

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use scuttle_nats::hint;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
-use scuttle_schemas::{ErrorCode, read, subjects};
+use scuttle_schemas::{ErrorCode, MIN_MAX_PAYLOAD, read, subjects};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
@@ -60,6 +60,18 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
             1,
             format!("nats-server {version} is not supported"),
             "install nats-server 2.10 or newer",
+        );
+    }
+    let max_payload = client.nats().max_payload();
+    if max_payload < MIN_MAX_PAYLOAD {
+        findings.fail(
+            "payload",
+            1,
+            format!(
+                "the NATS server accepts messages of at most {max_payload} bytes, and controllers \
+                 and agents need {MIN_MAX_PAYLOAD}"
+            ),
+            "set `max_payload: 1MB` in the server's configuration, and restart the server",
         );
     }
     let user = client.user();

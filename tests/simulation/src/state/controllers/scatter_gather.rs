@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use scuttle_controller::request::endpoint::Endpoint;
-use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
+use scuttle_core::{Input, MessageLimits, Reply, merge_hosts, merge_operations, merge_shards};
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Partition};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -72,16 +72,24 @@ impl ScatterGather {
 
     pub(crate) fn merge(&self) -> Result<Reply, ErrorReply> {
         match &self.input {
-            Input::ShardsList(request) => {
-                merge_shards(decode_pages(&self.pages)?, request.limit.get()).map(Reply::Shards)
-            }
-            Input::HostsList(request) => {
-                merge_hosts(decode_pages(&self.pages)?, request.limit.get()).map(Reply::Hosts)
-            }
-            Input::OperationsList(request) => {
-                merge_operations(decode_pages(&self.pages)?, request.limit.get())
-                    .map(Reply::Operations)
-            }
+            Input::ShardsList(request) => merge_shards(
+                decode_pages(&self.pages)?,
+                request.limit.get(),
+                MessageLimits::default(),
+            )
+            .map(Reply::Shards),
+            Input::HostsList(request) => merge_hosts(
+                decode_pages(&self.pages)?,
+                request.limit.get(),
+                MessageLimits::default(),
+            )
+            .map(Reply::Hosts),
+            Input::OperationsList(request) => merge_operations(
+                decode_pages(&self.pages)?,
+                request.limit.get(),
+                MessageLimits::default(),
+            )
+            .map(Reply::Operations),
             _ => Err(partition_unavailable()),
         }
     }
