@@ -2,9 +2,11 @@
 //! them down is in `simulated_runtime`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use scuttle_agent::runtime::Inventory;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
@@ -339,7 +341,11 @@ fn read_state(path: &Path) -> Result<Option<State>, SimulatedHostError> {
             .map_err(|cause| error(cause.into())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             let directory = path.parent().unwrap_or(path);
-            fs::create_dir_all(directory).map_err(|cause| SimulatedHostError {
+            let created = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory);
+            created.map_err(|cause| SimulatedHostError {
                 action: "create the directory of",
                 path: path.to_owned(),
                 cause,

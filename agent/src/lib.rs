@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod machine;
 pub mod nats;
 mod observability;
+mod private_directory;
 mod replace_file;
 pub mod run;
 pub mod runtime;

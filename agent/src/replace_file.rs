@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::private_directory::open_file;
+
 /// Replaces the whole content of a file, or creates the file, and makes the new content durable.
+/// Only the owner can read the file.
 /// Writes the content to the file `new_name`, then renames that file to `name`.
 ///
 /// # Errors
@@ -16,7 +19,7 @@ pub(crate) fn replace_file(
     bytes: &[u8],
 ) -> io::Result<()> {
     let new = directory.join(new_name);
-    let mut file = File::create(&new)?;
+    let mut file = open_file(&new, true)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, directory.join(name))?;

@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use scuttle_nats::check_max_payload;
 use scuttle_schemas::agents::Heartbeat;
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{BootId, HostId, Text};
+use scuttle_schemas::{BootId, HostId, Note, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,9 @@ use crate::runtime::{Inventory, Progress, ProgressSink, Runtime, RuntimeError};
 
 /// The maximum number of progress reports that wait for the loop. Further reports are dropped.
 const PROGRESS_CAPACITY: usize = 64;
+
+/// The interval at which the agent checks that its ledger is still in place.
+const LEDGER_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The settings of an agent.
 #[derive(Debug, Clone)]
@@ -123,6 +126,8 @@ struct Agent<R, L> {
     /// The running teardowns. Each yields `Input::Finished`.
     teardowns: FuturesUnordered<BoxFuture<Input>>,
     reading: Option<BoxFuture<Result<Inventory, RuntimeError>>>,
+    /// The time of the next check that the ledger is in place.
+    ledger_check: Instant,
     /// The zero point of the machine's monotonic clock.
     started_at: Instant,
     counters: Arc<Counters>,
@@ -140,6 +145,7 @@ struct Subjects {
 }
 
 enum Event {
+    LedgerCheck,
     ConnectionChanged,
     Command(Message),
     Reply(Message),
@@ -197,6 +203,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             progress,
             teardowns: FuturesUnordered::new(),
             reading: None,
+            ledger_check: started_at + LEDGER_CHECK_INTERVAL,
             started_at,
             counters,
             spans: Spans::default(),
@@ -228,11 +235,15 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             inventory = poll_pending(&mut self.reading) => Input::InventoryRead(inventory),
             Ok(()) = self.inventory_changes.changed() => Input::InventoryChanged,
             () = tokio::time::sleep_until(deadline) => Input::Tick,
+            () = tokio::time::sleep_until(self.ledger_check) => return Ok(Event::LedgerCheck),
         };
         Ok(Event::Machine(input))
     }
 
     async fn handle_event(&mut self, event: Event) -> Result<(), AgentError> {
+        if matches!(event, Event::LedgerCheck) {
+            self.check_ledger().await?;
+        }
         let session = self.connection.session();
         if session != self.session {
             if self.session.is_some() {
@@ -258,7 +269,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 self.record_malformed(malformed, &message);
                 input
             }
-            Event::ConnectionChanged | Event::Command(_) | Event::Reply(_) => None,
+            Event::LedgerCheck | Event::ConnectionChanged | Event::Command(_) | Event::Reply(_) => {
+                None
+            }
         };
         match input {
             Some(input) => self.handle_input(input).await,
@@ -287,13 +300,44 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
 
     async fn make_durable(&mut self, writes: Vec<Entry>) -> Result<(), AgentError> {
         let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
-        let (mut ledger, ()) = access_ledger(ledger, move |ledger| ledger.append(&writes)).await?;
-        if ledger.needs_rewrite() {
+        let append = move |ledger: &mut L| match ledger.is_in_place()? {
+            true => ledger.append(&writes).map(|()| true),
+            false => Ok(false),
+        };
+        let (mut ledger, is_appended) = access_ledger(ledger, append).await?;
+        if !is_appended {
+            ledger = self.recreate(ledger).await?;
+        } else if ledger.needs_rewrite() {
             let entries = self.machine.ledger_entries();
             (ledger, ()) = access_ledger(ledger, move |ledger| ledger.rewrite(&entries)).await?;
         }
         self.ledger = Some(ledger);
         Ok(())
+    }
+
+    /// Creates the ledger again if it was removed.
+    async fn check_ledger(&mut self) -> Result<(), AgentError> {
+        self.ledger_check = Instant::now() + LEDGER_CHECK_INTERVAL;
+        let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
+        let (mut ledger, is_in_place) = access_ledger(ledger, Ledger::is_in_place).await?;
+        if !is_in_place {
+            ledger = self.recreate(ledger).await?;
+        }
+        self.ledger = Some(ledger);
+        Ok(())
+    }
+
+    /// Creates a removed ledger again from the state in memory, which includes the latest step, and
+    /// reports that in the host's notes.
+    async fn recreate(&mut self, ledger: L) -> Result<L, AgentError> {
+        let entries = self.machine.ledger_entries();
+        let (ledger, ()) = access_ledger(ledger, move |ledger| ledger.recreate(&entries)).await?;
+        let note = format!(
+            "at {}, the agent's ledger was missing; the agent wrote it again from memory",
+            wall_clock()
+        );
+        self.machine.set_agent_note(Note::from(note.as_str()));
+        Ok(ledger)
     }
 
     async fn carry_out(&mut self, effect: Effect) {

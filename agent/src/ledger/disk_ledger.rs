@@ -137,6 +137,21 @@ impl<F: LedgerFile> Ledger for DiskLedger<F> {
         self.rewritten_to = self.length;
         Ok(())
     }
+
+    fn is_in_place(&mut self) -> Result<bool, LedgerError> {
+        let in_place = self.file.is_in_place();
+        in_place.map_err(LedgerError::io("look for", &self.path))
+    }
+
+    fn recreate(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.file.recreate()?;
+        tracing::error!(
+            host_uuid = %self.host,
+            path = %self.path.display(),
+            "the agent's ledger was removed while the agent was running; wrote it again from memory"
+        );
+        self.rewrite(entries)
+    }
 }
 
 fn to_line<T: Serialize + ?Sized>(path: &Path, content: &T) -> Result<Vec<u8>, LedgerError> {
@@ -210,6 +225,35 @@ mod tests {
         assert!(matches!(error, LedgerError::InUse { .. }), "{error}");
         drop(first);
         open(directory.path());
+    }
+
+    #[test]
+    fn a_ledger_that_was_removed_is_noticed_and_created_again() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = parent.path().join("agent");
+        let removals: [fn(&Path) -> std::io::Result<()>; 3] = [
+            |directory| fs::remove_file(directory.join(FILE)),
+            |directory| fs::remove_dir_all(directory),
+            // Another file has taken the place of the ledger.
+            |directory| {
+                fs::copy(directory.join(FILE), directory.join(NEW_FILE))?;
+                fs::rename(directory.join(NEW_FILE), directory.join(FILE))
+            },
+        ];
+        for remove in removals {
+            let mut ledger = open(&directory);
+            ledger.append(&epochs(0..1)).expect("appended");
+            assert!(ledger.is_in_place().expect("found out"));
+            remove(&directory).expect("removed");
+            assert!(!ledger.is_in_place().expect("found out"));
+            ledger.recreate(&epochs(0..3)).expect("created again");
+            assert!(ledger.is_in_place().expect("found out"));
+            ledger.append(&epochs(3..4)).expect("appended");
+            let second = DiskLedger::open(&directory, &host()).expect_err("locked");
+            assert!(matches!(second, LedgerError::InUse { .. }), "{second}");
+            drop(ledger);
+            assert_eq!(open(&directory).load().expect("loaded"), epochs(0..4));
+        }
     }
 
     #[test]

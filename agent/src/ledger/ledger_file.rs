@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
+use crate::private_directory::{self, is_at};
 use crate::replace_file::replace_file;
 
 pub(super) const FILE: &str = "ledger.jsonl";
@@ -35,6 +36,20 @@ pub trait LedgerFile: Debug + Send + 'static {
     /// If the content could not be replaced. The file then has either the old content or the new
     /// one.
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Returns whether the file, its directory and the lock are still where another start of the
+    /// agent finds them.
+    fn is_in_place(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Creates the directory and the lock again if they are missing. `replace` must follow.
+    ///
+    /// # Errors
+    /// If they cannot be created, or another process has locked the directory.
+    fn recreate(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
 }
 
 /// The ledger file in a directory that is locked until this value is dropped.
@@ -44,20 +59,20 @@ pub struct DirectoryFile {
     path: PathBuf,
     file: Option<File>,
     // Closing the file releases the lock.
-    _lock: File,
+    lock: File,
 }
 
 impl DirectoryFile {
     /// Creates a directory if it is missing, and locks it. Fails if another process holds the lock.
     pub(super) fn lock(directory: &Path) -> Result<Self, LedgerError> {
-        fs::create_dir_all(directory)
+        private_directory::create(directory)
             .map_err(LedgerError::io("create the directory of", directory))?;
         let lock = lock_file(&directory.join(LOCK_FILE))?;
         Ok(Self {
             directory: directory.to_owned(),
             path: directory.join(FILE),
             file: None,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -101,14 +116,30 @@ impl LedgerFile for DirectoryFile {
         self.file = None;
         replace_file(&self.directory, FILE, NEW_FILE, bytes)
     }
+
+    fn is_in_place(&mut self) -> io::Result<bool> {
+        let path = self.path.clone();
+        let is_file_in_place = match self.file() {
+            Ok(file) => is_at(file, &path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        Ok(is_file_in_place && is_at(&self.lock, &self.directory.join(LOCK_FILE))?)
+    }
+
+    fn recreate(&mut self) -> Result<(), LedgerError> {
+        private_directory::create(&self.directory)
+            .map_err(LedgerError::io("create the directory of", &self.directory))?;
+        let lock = self.directory.join(LOCK_FILE);
+        if !is_at(&self.lock, &lock).map_err(LedgerError::io("look for", &lock))? {
+            self.lock = lock_file(&lock)?;
+        }
+        Ok(())
+    }
 }
 
 fn lock_file(path: &Path) -> Result<File, LedgerError> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
+    let file = private_directory::open_file(path, false)
         .map_err(LedgerError::io("open the lock file of", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

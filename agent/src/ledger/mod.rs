@@ -41,6 +41,23 @@ pub trait Ledger: Send + 'static {
     /// If the new entries could not be made durable. The ledger then has either the old entries or
     /// the new ones. It must not be used again before the next start.
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
+
+    /// Returns whether the ledger is still where the next start finds it. It is not if its file or
+    /// its directory was removed.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn is_in_place(&mut self) -> Result<bool, LedgerError> {
+        Ok(true)
+    }
+
+    /// Creates a ledger that was removed again, with these entries.
+    ///
+    /// # Errors
+    /// As [`rewrite`](Self::rewrite), or if another agent uses the directory by now.
+    fn recreate(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.rewrite(entries)
+    }
 }
 
 impl<L: Ledger + ?Sized> Ledger for Box<L> {
@@ -62,5 +79,13 @@ impl<L: Ledger + ?Sized> Ledger for Box<L> {
 
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         (**self).rewrite(entries)
+    }
+
+    fn is_in_place(&mut self) -> Result<bool, LedgerError> {
+        (**self).is_in_place()
+    }
+
+    fn recreate(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        (**self).recreate(entries)
     }
 }

@@ -13,7 +13,7 @@
 
 use std::ops::RangeInclusive;
 
-use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES};
+use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_NOTES, MAX_PAGES};
 use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Text};
 
 use super::effect::{Effect, Step};
@@ -188,7 +188,9 @@ impl Machine {
             notes: Vec::new(),
         };
         let max_bytes = max_heartbeat_bytes(self.max_payload);
-        let mut notes = fitting_notes(self.heartbeats.notes.iter(), max_bytes / 2);
+        let notes = self.heartbeats.agent_note.iter();
+        let notes = notes.chain(self.heartbeats.notes.iter()).take(MAX_NOTES);
+        let mut notes = fitting_notes(notes, max_bytes / 2);
         let mut shards = vec![None];
         if let HeartbeatContent::Full(inventory) = &content {
             let page_bytes = max_bytes.saturating_sub(serialized_bytes(&heartbeat));

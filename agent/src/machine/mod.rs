@@ -17,7 +17,7 @@ mod teardowns;
 #[cfg(test)]
 mod tests;
 
-use scuttle_schemas::{BootId, OperationId, Timestamp};
+use scuttle_schemas::{BootId, Note, OperationId, Timestamp};
 use uuid::Uuid;
 
 pub use effect::{Effect, Step};
@@ -75,6 +75,11 @@ impl Machine {
     /// Sets the maximum size of a message with its headers that the NATS server accepts, in bytes.
     pub fn set_max_payload(&mut self, max_payload: usize) {
         self.max_payload = max_payload;
+    }
+
+    /// Adds a note about the agent itself to all further heartbeats.
+    pub fn set_agent_note(&mut self, note: Note) {
+        self.heartbeats.agent_note = Some(note);
     }
 
     /// Handles one input. The writes of the returned step must be durable before its effects are

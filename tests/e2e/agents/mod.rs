@@ -2,6 +2,7 @@
 
 mod heartbeats;
 mod notes_and_evidence;
+mod removed_ledger;
 mod results;
 mod simulated_agents;
 mod stale_reports;

@@ -17,6 +17,8 @@ pub(crate) struct HeartbeatState {
     pub(crate) accepted: Option<Arc<[ReportedShard]>>,
     /// The notes of the last inventory that was read. Every heartbeat contains them.
     pub(crate) notes: Arc<[Note]>,
+    /// A note about this agent itself. Every heartbeat contains it, before the other notes.
+    pub(crate) agent_note: Option<Note>,
     /// The sequence number of this boot's latest result.
     pub(crate) last_result: u64,
     /// The number of consecutive heartbeats on this connection that were not accepted.

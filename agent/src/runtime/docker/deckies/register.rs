@@ -160,9 +160,12 @@ impl Register {
         }
     }
 
-    /// Returns the file operation that makes the register durable, or `None` if it is durable.
+    /// Returns the file operation that makes the register durable, or `None` if it is durable. A
+    /// file that was removed is written again.
     pub(crate) fn pending_write(&self) -> Option<PendingWrite> {
-        (!self.is_durable).then(|| PendingWrite {
+        let is_empty = self.content.deckies.is_empty();
+        let is_removed = || !is_empty && !self.directory.join(FILE).exists();
+        (!self.is_durable || is_removed()).then(|| PendingWrite {
             directory: self.directory.clone(),
             bytes: serde_json::to_vec(&self.content).unwrap_or_default(),
         })
