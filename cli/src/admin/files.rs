@@ -22,6 +22,17 @@ pub(crate) enum FileError {
     /// The file or directory already exists, and is not replaced.
     #[error("{} already exists and is not replaced: move it away, or choose another path", .0.display())]
     Exists(PathBuf),
+    /// Another process holds the lock of the bus directory.
+    #[error(
+        "cannot lock {}: {holder} has held the lock for {seconds} s: wait for it to end, or end it, and run the command again",
+        .path.display()
+    )]
+    Locked {
+        path: PathBuf,
+        seconds: u64,
+        /// The process, such as `process 4711`.
+        holder: String,
+    },
     #[error("cannot {verb} {}: {cause}", .path.display())]
     Failed {
         /// The attempted action, such as `read` or `create the directory`.
@@ -108,15 +119,6 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, FileError> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()
         .map_err(failed("list", path))
-}
-
-/// Opens a lock file, creating it if necessary, and waits to acquire the lock. Closing the returned
-/// file releases the lock.
-pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    let file = file.map_err(failed("open", path))?;
-    file.lock().map_err(failed("lock", path))?;
-    Ok(file)
 }
 
 /// Fsyncs the directory that contains `path`, so that a new or renamed entry survives a power cut.

@@ -19,6 +19,7 @@ use crate::admin::accounts::AccountName;
 use crate::admin::files::{self, FileError, Readers};
 use crate::admin::jwt::claims::Account;
 use crate::admin::jwt::token::{Claims, JwtError};
+use crate::admin::lock_file::{self, LOCK_TIMEOUT};
 use crate::admin::roles::Role;
 
 /// The default path of the bus directory, relative to the current directory.
@@ -92,13 +93,14 @@ impl Keystore {
         Self::open(root)
     }
 
-    /// Opens and locks a bus directory. Waits while another command has the directory open.
+    /// Opens and locks a bus directory. Waits while another command has the directory open, for at
+    /// most [`LOCK_TIMEOUT`].
     pub(crate) fn open(root: &Path) -> Result<Self, KeystoreError> {
         if !root.join("keys").is_dir() {
             return Err(KeystoreError::Missing(root.to_owned()));
         }
         let root = files::to_absolute(root)?;
-        let lock = files::lock(&root.join("lock"))?;
+        let lock = lock_file::acquire(&root.join("lock"), LOCK_TIMEOUT)?;
         Ok(Self { root, _lock: lock })
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod files;
 pub(crate) mod jwt;
 pub(crate) mod keystore;
+mod lock_file;
 pub(crate) mod roles;
 pub(crate) mod server_config;
 pub(crate) mod user_records;

@@ -295,6 +295,28 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
 }
 
 #[tokio::test]
+async fn only_the_owner_can_lock_the_bus_directory_and_the_wait_for_the_lock_ends() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    run_scuttle(folder.path(), &["init"], &[])
+        .await?
+        .expect_success()?;
+    let path = folder.path().join("bus/lock");
+    let mode = fs::metadata(&path)?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let lock = fs::File::open(&path)?;
+    lock.lock()?;
+    let holder = format!("process {} has held the lock", std::process::id());
+    for arguments in [
+        &["user", "add", "olga", "--role", "viewer"] as &[&str],
+        &["user", "remove", "olga"],
+    ] {
+        let result = run_scuttle(folder.path(), arguments, &[]).await?;
+        result.expect_failure(1, &["bus/lock", &holder])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> TestResult {
     let folder = tempfile::tempdir()?;
     let arguments = ["init", "--websocket-port", "18222"];
