@@ -13,7 +13,7 @@ use scuttle_telemetry::LogFormat;
 use scuttle_telemetry::arguments::InvalidVariable;
 use scuttle_telemetry::endpoint::Endpoint;
 
-use crate::http::static_files::NatsUrl;
+use crate::http::static_files::NatsUrls;
 
 /// The validated configuration of a running controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Config {
     /// The address on which the HTTP server listens. `None` disables HTTP.
     pub http: Option<SocketAddr>,
     /// The address at which the web page, in a browser, reaches the NATS server.
-    pub web_nats_url: NatsUrl,
+    pub web_nats_url: NatsUrls,
     /// The OpenTelemetry collector that receives traces. `None` disables traces.
     pub otlp_endpoint: Option<Endpoint>,
 }
@@ -132,10 +132,10 @@ pub(super) struct Options {
     /// [default: no HTTP]
     #[arg(long, env = "SCUTTLE_HTTP", value_name = "IP:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
-    /// Address at which the web page reaches the NATS server's WebSocket listener [default:
-    /// ws://127.0.0.1:8421]
-    #[arg(long, env = "SCUTTLE_WEB_NATS_URL", value_name = "URL", value_parser = clap::value_parser!(NatsUrl))]
-    web_nats_url: Option<NatsUrl>,
+    /// Addresses at which the web page reaches the WebSocket listeners of the NATS servers,
+    /// separated by commas [default: ws://127.0.0.1:8421]
+    #[arg(long, env = "SCUTTLE_WEB_NATS_URL", value_name = "URL[,URL…]", value_parser = clap::value_parser!(NatsUrls))]
+    web_nats_url: Option<NatsUrls>,
     // The flattened groups come last, because their help headings apply to everything that follows.
     #[command(flatten)]
     telemetry: scuttle_telemetry::Arguments,

@@ -12,7 +12,7 @@ use scuttle_telemetry::LogFormat;
 
 use super::command::Command;
 use super::options::{Config, ConfigError, Journal, StoreKind};
-use crate::http::static_files::NatsUrl;
+use crate::http::static_files::NatsUrls;
 use crate::ops::migrate::Migration;
 
 fn connect_config(url: &str, credentials: Credentials) -> ConnectConfig {
@@ -77,7 +77,7 @@ fn options_that_are_not_set_have_defaults() {
         log_format: LogFormat::Text,
         audit_log: None,
         http: None,
-        web_nats_url: NatsUrl::default(),
+        web_nats_url: NatsUrls::default(),
         otlp_endpoint: None,
     };
     assert_eq!(config, expected);

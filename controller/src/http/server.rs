@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::http::connection::{Limits, serve};
 use crate::http::connection_pool::{ConnectionPool, Permit};
 use crate::http::response::{HttpResponse, text_response, uncached_response};
-use crate::http::static_files::{NO_PAGE, NatsUrl, Page};
+use crate::http::static_files::{NO_PAGE, NatsUrls, Page};
 use crate::observability::health::{Health, Role};
 use crate::observability::metrics::{self, Metrics};
 
@@ -44,18 +44,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`. The page makes browsers connect to the NATS server at `nats_url`.
+    /// Listens on `address`. The page makes browsers connect to one of `nats_urls`.
     ///
     /// # Errors
     /// If the server cannot listen on `address`, for example because another program uses it.
     pub async fn bind(
         address: SocketAddr,
-        nats_url: &NatsUrl,
+        nats_urls: &NatsUrls,
         sources: Sources,
     ) -> io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
-            page: Arc::new(Page::new(nats_url)),
+            page: Arc::new(Page::new(nats_urls)),
             sources,
         })
     }

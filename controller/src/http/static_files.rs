@@ -1,6 +1,6 @@
 //! The files of the web page, which are embedded in the program, and their security headers. The
 //! headers allow the page to load files only from this server, and to connect only to this server
-//! and the configured NATS server.
+//! and the configured NATS servers.
 
 use std::str::FromStr;
 
@@ -29,40 +29,51 @@ const CONFIG: &str = "config.json";
 /// The message of a controller that was built without the page.
 pub(crate) const NO_PAGE: &str = "this controller was built without its page; build the page with `cargo xtask web` (needs Node 20), then build the controller again";
 
-/// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with
-/// an optional path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsUrl(String);
+/// The maximum number of addresses in [`NatsUrls`], so that the policy's header stays short.
+const MAX_URLS: usize = 16;
 
-/// The error for a text that is not a WebSocket address.
+/// The addresses at which browsers reach the NATS servers: `ws://HOST:PORT` or `wss://HOST:PORT`,
+/// with an optional path. The page connects to any of them, and to another one when its server
+/// stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsUrls(Vec<String>);
+
+/// The error for a text that is not a list of WebSocket addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be ws://HOST:PORT or wss://HOST:PORT, the address at which browsers reach the NATS server"
+    "must be ws://HOST:PORT or wss://HOST:PORT, the address at which browsers reach the NATS server, or up to {MAX_URLS} of them, \
+     separated by commas"
 )]
-pub struct NatsUrlError;
+pub struct NatsUrlsError;
 
-impl Default for NatsUrl {
+impl Default for NatsUrls {
     fn default() -> Self {
-        Self("ws://127.0.0.1:8421".to_owned())
+        Self(vec!["ws://127.0.0.1:8421".to_owned()])
     }
 }
 
-impl FromStr for NatsUrl {
-    type Err = NatsUrlError;
+impl FromStr for NatsUrls {
+    type Err = NatsUrlsError;
 
-    fn from_str(text: &str) -> Result<Self, NatsUrlError> {
-        let rest = (text.strip_prefix("ws://")).or_else(|| text.strip_prefix("wss://"));
-        let rest = rest.ok_or(NatsUrlError)?;
-        // The address becomes part of the content security policy, so it may contain no separator
-        // of the policy, no login, and nothing that needs escaping.
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
-        let has_host = rest.chars().next().is_some_and(|c| !"/:.".contains(c));
-        if has_host && rest.chars().all(is_plain) {
-            Ok(Self(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, NatsUrlsError> {
+        let urls: Vec<_> = text.split(',').map(|url| url.trim().to_owned()).collect();
+        if urls.len() <= MAX_URLS && urls.iter().all(|url| is_websocket_url(url)) {
+            Ok(Self(urls))
         } else {
-            Err(NatsUrlError)
+            Err(NatsUrlsError)
         }
     }
+}
+
+/// Returns whether a text is a WebSocket address that can be part of the content security policy:
+/// without a separator of the policy, a login, or anything that needs escaping.
+fn is_websocket_url(text: &str) -> bool {
+    let rest = (text.strip_prefix("ws://")).or_else(|| text.strip_prefix("wss://"));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
+    rest.is_some_and(|rest| {
+        let has_host = rest.chars().next().is_some_and(|c| !"/:.".contains(c));
+        has_host && rest.chars().all(is_plain)
+    })
 }
 
 /// The web page with its settings and its content security policy.
@@ -73,12 +84,15 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(nats_url: &NatsUrl) -> Self {
-        let config = json!({ "nats_url": nats_url.0, "version": env!("CARGO_PKG_VERSION") });
+    pub(crate) fn new(nats_urls: &NatsUrls) -> Self {
+        let config = json!({
+            "nats_url": nats_urls.0.join(","),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
              manifest-src 'self'; connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            nats_url.0
+            nats_urls.0.join(" ")
         );
         Self {
             config: config.to_string().into(),
@@ -181,7 +195,7 @@ fn content_type(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::NatsUrl;
+    use super::NatsUrls;
 
     #[test]
     fn an_address_that_could_change_the_content_security_policy_is_rejected() {
@@ -189,8 +203,9 @@ mod tests {
             "ws://127.0.0.1:8421",
             "wss://swarm.example",
             "ws://[::1]:80/nats",
+            "wss://a.example:8421,wss://b.example:8421, wss://c.example:8421",
         ] {
-            assert!(valid.parse::<NatsUrl>().is_ok(), "{valid}");
+            assert!(valid.parse::<NatsUrls>().is_ok(), "{valid}");
         }
         for invalid in [
             "",
@@ -204,8 +219,13 @@ mod tests {
             "ws://h 'unsafe-inline'",
             "ws://alice:secret@h:1",
             "ws://h:1?x",
+            "ws://a:1,",
+            "ws://a:1,,ws://b:1",
+            "ws://a:1,http://b:1",
+            "ws://a:1 ws://b:1",
+            &["ws://h:1"; 17].join(","),
         ] {
-            assert!(invalid.parse::<NatsUrl>().is_err(), "{invalid}");
+            assert!(invalid.parse::<NatsUrls>().is_err(), "{invalid}");
         }
     }
 }

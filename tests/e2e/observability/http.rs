@@ -23,6 +23,9 @@ use tokio::time::timeout;
 /// The number of hosts in the large record, which takes more than a second to load.
 const HOSTS: usize = 16;
 
+/// The addresses of NATS servers that the page gets.
+const WEB_NATS_URLS: &str = "ws://a.example:8421,wss://b.example:8422";
+
 /// A controller with an HTTP endpoint.
 struct HttpController {
     controller: Process,
@@ -40,7 +43,7 @@ impl HttpController {
         let mut command = Controller::command();
         command
             .args(["--nats-url", &nats.url(), "--http", "127.0.0.1:0"])
-            .args(["--web-nats-url", "ws://cluster.example:8421", "--data-dir"])
+            .args(["--web-nats-url", WEB_NATS_URLS, "--data-dir"])
             .arg(dir.path().join("controller"))
             .envs(nats.environment(Role::Controller));
         let log = dir.path().join("log");
@@ -144,12 +147,12 @@ fn write_large_record(data_dir: &Path) -> TestResult {
 }
 
 #[tokio::test]
-async fn the_page_may_connect_only_to_the_nats_server() -> TestResult {
+async fn the_page_may_connect_only_to_the_nats_servers() -> TestResult {
     let nats = Nats::start().await?;
     let served = HttpController::start(&nats).await?;
     let config = served.http.send("GET /config.json").await?;
     assert!(
-        config.contains("\"nats_url\":\"ws://cluster.example:8421\""),
+        config.contains(&format!("\"nats_url\":\"{WEB_NATS_URLS}\"")),
         "{config}"
     );
     // The controller is built with or without the page, depending on whether Node was available.
@@ -161,7 +164,7 @@ async fn the_page_may_connect_only_to_the_nats_server() -> TestResult {
             .to_lowercase();
         for header in [
             "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
-            "connect-src 'self' ws://cluster.example:8421;",
+            "connect-src 'self' ws://a.example:8421 wss://b.example:8422;",
             "frame-ancestors 'none'",
             "x-content-type-options: nosniff",
             "referrer-policy: no-referrer",

@@ -21,6 +21,7 @@ export type Role = 'operator' | 'viewer';
 
 /** The page's configuration, served by the controller as config.json. */
 export interface Config {
+  /** The WebSocket addresses of the NATS servers, separated by commas. */
   nats_url: string;
   version: string;
 }
@@ -63,7 +64,8 @@ const OUTCOME_UNKNOWN: readonly RequestErrorCode[] = ['no_reply', 'disconnected'
 /** Matches a NATS credentials file: a user JWT, followed by the seed of its key. */
 const CREDENTIALS_FILE = /BEGIN NATS USER JWT-+[\s\S]+BEGIN USER NKEY SEED-+/;
 
-export async function connect(url: string, credentials: Credentials): Promise<NatsConnection> {
+/** Connects to one of the servers. The connection moves to another one when its server stops. */
+export async function connect(urls: readonly string[], credentials: Credentials): Promise<NatsConnection> {
   if ('creds' in credentials && !CREDENTIALS_FILE.test(credentials.creds)) {
     throw new SignInError(
       'This file is not a credentials file.',
@@ -76,21 +78,21 @@ export async function connect(url: string, credentials: Credentials): Promise<Na
       : usernamePasswordAuthenticator(credentials.user, credentials.password);
   try {
     return await wsconnect({
-      servers: url,
+      servers: [...urls],
       authenticator,
       name: 'scuttle page',
       maxReconnectAttempts: -1,
-      // Connect only to the server that the controller names, never to servers that it advertises.
+      // Connect only to the servers that the controller names, never to servers that they advertise.
       ignoreClusterUpdates: true,
       pingInterval: 10_000,
       timeout: 8_000,
     });
   } catch (error) {
-    throw toSignInError(error, url, credentials);
+    throw toSignInError(error, urls, credentials);
   }
 }
 
-function toSignInError(error: unknown, url: string, credentials: Credentials): SignInError {
+function toSignInError(error: unknown, urls: readonly string[], credentials: Credentials): SignInError {
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof errors.AuthorizationError || /authorization|authentication/i.test(text)) {
     return 'creds' in credentials
@@ -104,7 +106,7 @@ function toSignInError(error: unknown, url: string, credentials: Credentials): S
         );
   }
   return new SignInError(
-    `Cannot reach a NATS server at ${url}.`,
+    `Cannot reach a NATS server at ${urls.join(' or ')}.`,
     'Check that the server is running, and that its WebSocket listener matches the controller’s --web-nats-url.',
   );
 }

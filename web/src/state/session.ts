@@ -28,7 +28,6 @@ export class Session {
   readonly swarm = new Swarm();
   readonly nc: NatsConnection;
   readonly user: string;
-  readonly server: string;
   readonly role = signal<Role>('viewer');
   readonly #connected = signal(true);
   readonly #lastActivity = signal(Date.now());
@@ -44,10 +43,9 @@ export class Session {
   #refreshedAt = Date.now();
   readonly #timer: number;
 
-  constructor(nc: NatsConnection, user: string, role: Role, server: string) {
+  constructor(nc: NatsConnection, user: string, role: Role) {
     this.nc = nc;
     this.user = user;
-    this.server = server;
     this.role.value = role;
     this.#follow('shards', this.swarm.views.shards, logChanges.shards, {
       ...VIEWS.shards,

@@ -9,8 +9,8 @@ import { Session, session, signedOutReason } from './session';
 export const config = signal<Config | undefined>(undefined);
 
 export async function signIn(credentials: Credentials): Promise<void> {
-  const { nats_url: url } = await loadConfig();
-  const nc = await connect(url, credentials);
+  const { nats_url } = await loadConfig();
+  const nc = await connect(nats_url.split(','), credentials);
   try {
     const role = await detectRole(nc);
     const user = 'creds' in credentials ? userNameFromCredentials(credentials.creds) : credentials.user;
@@ -18,7 +18,7 @@ export async function signIn(credentials: Credentials): Promise<void> {
       signedOutReason.value = undefined;
       clearRequests();
       clearEvents();
-      session.value = new Session(nc, user, role, url);
+      session.value = new Session(nc, user, role);
     });
   } catch (error) {
     await nc.close();

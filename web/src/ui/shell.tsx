@@ -32,7 +32,7 @@ export function Shell({ session }: { session: Session }) {
           <Nav session={session} page={page} />
           <div class="top-end">
             <ConnectionBadge state={session.connectionState.value} />
-            <span class="who" title={`Signed in at ${session.server}`}>
+            <span class="who" title={`Signed in at ${session.nc.getServer()}`}>
               <strong>{session.user}</strong>
               <small class="muted">{session.role.value}</small>
             </span>

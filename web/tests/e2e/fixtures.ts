@@ -7,6 +7,8 @@ import { password, Swarm, type User } from './swarm';
 interface Fixtures {
   /** Whether users sign in with credentials files instead of passwords. */
   withCreds: boolean;
+  /** Whether the page has the addresses of two NATS servers. */
+  withSpare: boolean;
   swarm: Swarm;
   /** Opens the page and signs in. */
   openPage: (user: User, hash?: string) => Promise<Page>;
@@ -15,8 +17,10 @@ interface Fixtures {
 
 export const test = base.extend<Fixtures>({
   withCreds: [false, { option: true }],
-  swarm: async ({ withCreds }, use) => {
-    const swarm = withCreds ? await Swarm.startWithCreds() : await Swarm.start();
+  withSpare: [false, { option: true }],
+  swarm: async ({ withCreds, withSpare }, use) => {
+    const start = withCreds ? Swarm.startWithCreds : withSpare ? Swarm.startWithSpare : Swarm.start;
+    const swarm = await start.call(Swarm);
     await use(swarm);
     await swarm.stop();
   },
@@ -32,7 +36,7 @@ export const test = base.extend<Fixtures>({
     async ({ swarm, page }, use) => {
       const foreign: string[] = [];
       const violations: string[] = [];
-      const own = [new URL(swarm.page).origin, swarm.proxy.url];
+      const own = [new URL(swarm.page).origin, ...swarm.webSocketUrls];
       const checkUrl = (url: string) => {
         if (!own.some((origin) => url.startsWith(origin)) && !url.startsWith('data:')) foreign.push(url);
       };

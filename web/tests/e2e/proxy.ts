@@ -41,6 +41,11 @@ export class Proxy {
     return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  /** The number of sockets of open connections: two for each. */
+  get sockets(): number {
+    return this.#sockets.size;
+  }
+
   /** Closes all connections, and accepts none until `restore`. */
   cut(): void {
     this.#open = false;

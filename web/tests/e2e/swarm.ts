@@ -31,6 +31,8 @@ interface Access {
 export class Swarm {
   readonly dir: string;
   readonly proxy: Proxy;
+  /** A second way for the page to reach the server, which only `startWithSpare` gives to the page. */
+  readonly spare: Proxy | undefined;
   readonly natsUrl: string;
   readonly #access: Access;
   #controller: Program | undefined;
@@ -38,16 +40,28 @@ export class Swarm {
   readonly #programs: Program[];
   readonly #connections = new Map<User, NatsConnection>();
 
-  private constructor(dir: string, proxy: Proxy, natsUrl: string, server: Program, access: Access) {
+  private constructor(
+    dir: string,
+    [proxy, spare]: readonly [Proxy, Proxy | undefined],
+    natsUrl: string,
+    server: Program,
+    access: Access,
+  ) {
     this.dir = dir;
     this.proxy = proxy;
+    this.spare = spare;
     this.natsUrl = natsUrl;
     this.#programs = [server];
     this.#access = access;
   }
 
+  /** Starts a swarm whose page has two addresses of NATS servers. */
+  static async startWithSpare(): Promise<Swarm> {
+    return await Swarm.start(true);
+  }
+
   /** Starts a server with nats.conf and a password for each user. */
-  static async start(): Promise<Swarm> {
+  static async start(withSpare = false): Promise<Swarm> {
     const dir = await mkdtemp(join(tmpdir(), 'scuttle-web-'));
     const env = {
       SCUTTLE_WS_PORT: '-1',
@@ -57,10 +71,11 @@ export class Swarm {
       SCUTTLE_VIEWER_PASSWORD: password('viewer'),
     };
     const args = ['-c', join(repository, 'nats.conf'), '-sd', join(dir, 'jetstream')];
-    return await Swarm.#startServer(dir, args, env, {
+    const access: Access = {
       controller: { SCUTTLE_NATS_USER: 'controller', SCUTTLE_NATS_PASSWORD: password('controller') },
       login: (user) => ({ user, pass: password(user) }),
-    });
+    };
+    return await Swarm.#startServer(dir, args, env, access, withSpare);
   }
 
   /** Starts a server that `scuttle init` configured, with a credentials file for each user. */
@@ -89,7 +104,13 @@ export class Swarm {
     return join(this.dir, `${user}.creds`);
   }
 
-  static async #startServer(dir: string, args: string[], env: Record<string, string>, access: Access): Promise<Swarm> {
+  static async #startServer(
+    dir: string,
+    args: string[],
+    env: Record<string, string>,
+    access: Access,
+    withSpare = false,
+  ): Promise<Swarm> {
     const ports = ['-p', '-1', '--ports_file_dir', dir];
     const server = new Program('nats-server', natsServer, [...args, ...ports], env, dir);
     try {
@@ -97,8 +118,9 @@ export class Swarm {
         const text = await readFile(join(dir, `nats-server_${server.pid}.ports`), 'utf8').catch(() => '');
         return text === '' ? undefined : (JSON.parse(text) as { nats: string[]; websocket: string[] });
       });
-      const proxy = await Proxy.start(Number(new URL(websocket[0]!).port));
-      const swarm = new Swarm(dir, proxy, nats[0]!, server, access);
+      const port = Number(new URL(websocket[0]!).port);
+      const spare = withSpare ? await Proxy.start(port) : undefined;
+      const swarm = new Swarm(dir, [await Proxy.start(port), spare], nats[0]!, server, access);
       await swarm.startController();
       return swarm;
     } catch (error) {
@@ -111,7 +133,7 @@ export class Swarm {
 
   async startController(): Promise<void> {
     const args = ['--nats-url', this.natsUrl, '--data-dir', join(this.dir, 'data')];
-    args.push('--http', '127.0.0.1:0', '--web-nats-url', this.proxy.url);
+    args.push('--http', '127.0.0.1:0', '--web-nats-url', this.webSocketUrls.join(','));
     const path = join(binaries, 'scuttle-controller');
     this.#controller = new Program('controller', path, args, this.#access.controller, this.dir);
     const operator = await this.connectAs('operator');
@@ -123,6 +145,11 @@ export class Swarm {
     );
     if (this.#page !== '') return;
     this.#page = (await this.#controller.waitForLog(/serving the page at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
+  }
+
+  /** The addresses of NATS servers that the page has. */
+  get webSocketUrls(): string[] {
+    return [this.proxy, this.spare].flatMap((proxy) => proxy?.url ?? []);
   }
 
   async stopController(): Promise<void> {
@@ -189,6 +216,7 @@ export class Swarm {
     await this.#controller?.stop();
     for (const program of this.#programs.reverse()) await program.stop();
     await this.proxy.stop();
+    await this.spare?.stop();
     await rm(this.dir, { recursive: true, force: true });
   }
 }
