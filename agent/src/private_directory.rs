@@ -22,8 +22,8 @@ pub(crate) fn create(directory: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(directory)?;
-    let mode = fs::metadata(directory)?.mode();
-    if mode & 0o077 == 0 {
+    let permissions = fs::metadata(directory)?.mode() & 0o777;
+    if permissions | 0o700 == 0o700 {
         return Ok(());
     }
     let mut is_shared = false;

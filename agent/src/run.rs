@@ -300,9 +300,12 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
 
     async fn make_durable(&mut self, writes: Vec<Entry>) -> Result<(), AgentError> {
         let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
-        let append = move |ledger: &mut L| match ledger.is_in_place()? {
-            true => ledger.append(&writes).map(|()| true),
-            false => Ok(false),
+        let append = move |ledger: &mut L| {
+            let is_in_place = ledger.is_in_place()?;
+            if is_in_place {
+                ledger.append(&writes)?;
+            }
+            Ok(is_in_place)
         };
         let (mut ledger, is_appended) = access_ledger(ledger, append).await?;
         if !is_appended {

@@ -40,7 +40,7 @@ impl Limits {
     pub(super) const REGULAR: Self = Self {
         headers: Duration::from_secs(5),
         write: Duration::from_secs(10),
-        lifetime: Duration::from_secs(60),
+        lifetime: Duration::from_mins(1),
         requests: 100,
     };
 
@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_ends_if_its_response_is_not_read() {
         let limits = Limits {
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
             ..LIMITS
         };
         let (mut client, served) = connect(limits, 1_000_000);

@@ -26,7 +26,7 @@ use crate::observability::metrics::{self, Metrics};
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The minimum time between two warnings that all connections are in use.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The sources of the data at `/readyz` and `/metrics`.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@
 use scuttle_schemas::hosts::HostRecord;
 use scuttle_schemas::operations::{OperationRecord, OperationShard};
 use scuttle_schemas::shards::ShardRecord;
+use scuttle_schemas::teardown::PlanTarget;
 use scuttle_schemas::{DeckyId, Deployment, Labels, Services, Text};
 
 use crate::record::rows::ShardRow;
@@ -56,6 +57,12 @@ impl SizeBound for HostRecord {
         let notes = self.notes.iter();
         let notes: usize = notes.map(|note| max_text_bytes(note.as_str())).sum();
         656 + max_labels_bytes(&self.labels) + texts + address + notes
+    }
+}
+
+impl SizeBound for PlanTarget {
+    fn max_json_bytes(&self) -> usize {
+        128 + max_deployment_bytes(self.deployment.as_ref())
     }
 }
 

@@ -2,17 +2,19 @@
 //! in `expect_plan` still matches the current plan.
 
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
-
 use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId, MAX_PLAN_TARGETS};
 
+use crate::broadcast::size_bounds::SizeBound;
 use crate::record::rows::ShardRow;
 use crate::requests::hash::hash_texts;
 
-/// Returns the plan for the teardown of `targets`, with at most `MAX_PLAN_TARGETS` of them. The
-/// hash covers the host, all deckies and their deployments, but not their states.
+/// Returns the plan for the teardown of `targets`, with at most `MAX_PLAN_TARGETS` of them, and
+/// only as many as fit into `max_bytes`. The hash covers the host, all deckies and their
+/// deployments, but not their states.
 pub(crate) fn build_plan<'s>(
     host: &HostId,
     targets: impl Iterator<Item = &'s ShardRow> + Clone,
+    mut max_bytes: usize,
 ) -> TeardownPlan {
     let names = targets.clone().flat_map(|row| {
         let deployment = row.deployment.as_ref().map(Deployment::as_str);
@@ -31,6 +33,7 @@ pub(crate) fn build_plan<'s>(
                 state: row.state,
                 deployment: row.deployment.clone(),
             })
+            .take_while(|target| target.try_reserve(&mut max_bytes))
             .collect(),
     }
 }
@@ -50,10 +53,11 @@ pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), Erro
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::ErrorCode;
     use scuttle_schemas::teardown::TeardownPlan;
+    use scuttle_schemas::{ErrorCode, MIN_MAX_PAYLOAD};
 
     use crate::api::Reply;
+    use crate::message_limits::MessageLimits;
     use crate::tests::scenario::{Scenario, report};
 
     fn request_plan(swarm: &mut Scenario, target: &str) -> TeardownPlan {
@@ -123,5 +127,16 @@ mod tests {
         let changed = request_plan(&mut swarm, "");
         assert_eq!(changed.targets, plan.targets);
         assert_ne!(changed.plan, plan.plan);
+        // A server with small messages gets fewer targets.
+        let limits = MessageLimits::new(MIN_MAX_PAYLOAD);
+        swarm.state.set_message_limits(limits);
+        let short = request_plan(&mut swarm, "");
+        assert_eq!((&short.plan, short.total), (&changed.plan, 1002));
+        assert!(changed.targets.starts_with(&short.targets));
+        let bytes = serde_json::to_vec(&short).expect("valid").len();
+        assert!(
+            (MIN_MAX_PAYLOAD / 3..MIN_MAX_PAYLOAD).contains(&bytes),
+            "{bytes} bytes"
+        );
     }
 }

@@ -57,7 +57,7 @@ impl State {
         if request.dry_run || request.expect_plan.is_some() {
             let targets = shards.clone();
             let targets = targets.map(|(_, shard)| &*shard.row);
-            let plan = build_plan(&request.host_uuid, targets);
+            let plan = build_plan(&request.host_uuid, targets, self.batch.limits.reply_bytes());
             if let Some(expected) = &request.expect_plan {
                 check_plan(expected, &plan)?;
             }

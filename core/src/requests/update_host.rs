@@ -48,7 +48,7 @@ impl State {
         }
         Ok(HostUpdateAccepted {
             accepted: true,
-            host: self.hosts[&id].to_record(),
+            host: self.reply_record(&self.hosts[&id]),
         })
     }
 

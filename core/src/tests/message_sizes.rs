@@ -13,6 +13,7 @@ use scuttle_schemas::shards::ShardsListRequest;
 use scuttle_schemas::teardown::TeardownRequest;
 use scuttle_schemas::{
     BootId, HostId, Labels, MAX_HEADER_BYTES, MIN_MAX_PAYLOAD, Note, OperationId, Services, Text,
+    Timestamp,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -70,28 +71,30 @@ fn apply(swarm: &mut Scenario, input: Input) -> Option<Reply> {
     reply
 }
 
-#[test]
-fn every_message_fits_into_the_smallest_payload_of_a_server() {
-    let mut swarm = Scenario::new();
-    let limits = MessageLimits::new(MIN_MAX_PAYLOAD);
-    swarm.state.set_message_limits(limits);
-    let host: HostId = "h".repeat(64).parse().expect("a host id");
-    let enroll = || Input::Enroll {
+/// A request to enroll the host with the longest texts.
+fn enroll() -> Input {
+    Input::Enroll {
         request: EnrollRequest {
             name: "n".repeat(64).parse().expect("a name"),
             address: Some(long(255)),
-            labels: longest_labels(),
-            host_uuid: Some("h".repeat(64).parse().expect("a host id")),
+            labels: Some(longest_labels()),
+            host_uuid: Some(host_id()),
         },
-        host: "h".repeat(64).parse().expect("a host id"),
-    };
-    apply(&mut swarm, enroll());
-    let boot_id = BootId(Uuid::from_u128(1));
+        host: host_id(),
+    }
+}
+
+fn host_id() -> HostId {
+    "h".repeat(64).parse().expect("a host id")
+}
+
+/// A report with the longest inventory, and one with the longest error in its place.
+fn longest_heartbeats() -> [Heartbeat; 2] {
     let inventory = Heartbeat {
         kind: HeartbeatType,
-        host_uuid: host.clone(),
+        host_uuid: host_id(),
         agent_version: Text::from(long(512).as_str()),
-        boot_id,
+        boot_id: BootId(Uuid::from_u128(1)),
         sequence: 1,
         interval_ms: 10_000,
         page: 1,
@@ -100,22 +103,18 @@ fn every_message_fits_into_the_smallest_payload_of_a_server() {
         inventory_error: None,
         notes: vec![Note::from(long(256).as_str()); 32],
     };
-    let heartbeat = Heartbeat {
+    let error = Heartbeat {
         sequence: 2,
         shards: None,
         inventory_error: Some(Text::from(long(512).as_str())),
         ..inventory.clone()
     };
-    for heartbeat in [inventory, heartbeat] {
-        let host = host.clone();
-        apply(&mut swarm, Input::Heartbeat { host, heartbeat });
-    }
-    // The host is enrolled again, with the same name.
-    apply(&mut swarm, enroll());
+    [inventory, error]
+}
 
-    let operation_id = OperationId(Uuid::from_u128(2));
+fn tear_down(operation_id: OperationId) -> Input {
     let request = TeardownRequest {
-        host_uuid: host.clone(),
+        host_uuid: host_id(),
         decky_id: None,
         timeout_s: 600,
         dry_run: false,
@@ -123,16 +122,17 @@ fn every_message_fits_into_the_smallest_payload_of_a_server() {
         reason: Some(long(512)),
         override_protection: false,
     };
-    apply(
-        &mut swarm,
-        Input::Teardown(TeardownArgs {
-            request,
-            operation_id,
-            requested_by: long(64),
-            key: None,
-            trace: None,
-        }),
-    );
+    Input::Teardown(TeardownArgs {
+        request,
+        operation_id,
+        requested_by: long(64),
+        key: None,
+        trace: None,
+    })
+}
+
+/// A result in which every decky has failed, with the longest error and evidence.
+fn longest_result(operation_id: OperationId, at: Timestamp) -> Input {
     let failed = |number: usize| ShardResult {
         decky_id: format!("{number:064}").parse().expect("a decky id"),
         outcome: ReportedOutcome::Failed,
@@ -146,24 +146,38 @@ fn every_message_fits_into_the_smallest_payload_of_a_server() {
     let result = TeardownResult {
         kind: TeardownResultType,
         operation_id,
-        host_uuid: host.clone(),
-        boot_id,
+        host_uuid: host_id(),
+        boot_id: BootId(Uuid::from_u128(1)),
         sequence: 3,
         outcome: ResultOutcome::Failed,
         error: Some(Text::from(long(512).as_str())),
         shards: (0..DECKIES).map(failed).collect(),
-        started_at: swarm.now,
-        finished_at: swarm.now,
+        started_at: at,
+        finished_at: at,
     };
-    let host_of_result = host.clone();
-    apply(
-        &mut swarm,
-        Input::Result {
-            host: host_of_result,
-            result,
-            trace: None,
-        },
-    );
+    Input::Result {
+        host: host_id(),
+        result,
+        trace: None,
+    }
+}
+
+#[test]
+fn every_message_fits_into_the_smallest_payload_of_a_server() {
+    let mut swarm = Scenario::new();
+    let limits = MessageLimits::new(MIN_MAX_PAYLOAD);
+    swarm.state.set_message_limits(limits);
+    apply(&mut swarm, enroll());
+    for heartbeat in longest_heartbeats() {
+        let host = host_id();
+        apply(&mut swarm, Input::Heartbeat { host, heartbeat });
+    }
+    // The host is enrolled again, with the same name.
+    apply(&mut swarm, enroll());
+    let operation_id = OperationId(Uuid::from_u128(2));
+    apply(&mut swarm, tear_down(operation_id));
+    let at = swarm.now;
+    apply(&mut swarm, longest_result(operation_id, at));
 
     let (mut after, mut listed) = (None, 0);
     loop {

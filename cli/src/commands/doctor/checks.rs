@@ -94,7 +94,7 @@ fn report_connect_error(error: &ClientError, findings: &mut Findings) {
             findings.fail(
                 "login",
                 4,
-                format!("the server rejected the login of {}", user),
+                format!("the server rejected the login of {user}"),
                 "give a user and password, or --creds FILE; `scuttle user add` creates a user on the machine with the bus directory",
             );
         }
