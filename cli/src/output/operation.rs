@@ -252,7 +252,7 @@ d-1    ○ pending
         let text = describe(&operation, now, None, Colors::NONE);
         let expected = format!(
             "
-EVIDENCE  BYTES  PATH                             SHA-256
+EVIDENCE  BYTES  PATH                            SHA-256
 d-1       18211  /evidence/d-1\\u{{1b}}[2J.tar.zst  {sha256}
 The evidence is on host worker-a.
 "
