@@ -15,9 +15,9 @@ impl State {
     /// arrived, and resends open commands if the agent was away.
     ///
     /// A heartbeat that is older than the last applied report, or than an inventory of which only
-    /// some pages have arrived, changes nothing. A heartbeat without
-    /// a durable change stores nothing. A heartbeat from an unknown or decommissioned host, with an
-    /// invalid page, or from a boot far ahead of the controller's clock, is rejected.
+    /// some pages have arrived, changes nothing. A heartbeat without a durable change stores
+    /// nothing. A heartbeat from an unknown or decommissioned host, with an invalid page, or from a
+    /// boot far ahead of the controller's clock, is rejected.
     pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
