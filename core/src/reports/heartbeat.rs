@@ -91,6 +91,8 @@ impl State {
         if inventory.is_some() {
             host.inventory.applied_report = Some(report);
         }
+        let confirms_inventory = !is_partial && inventory_error.is_none();
+        let is_removal_due = confirms_inventory && host.inventory.is_removal_due(now);
         if host.row.status != HostStatus::Online
             || host.row.agent_version.as_ref() != Some(&version)
             || host.row.inventory_error != inventory_error
@@ -107,10 +109,9 @@ impl State {
         }
         self.record_heard(now, from);
         let is_incomplete = is_partial && inventory.is_none();
-        let confirms_inventory = !is_partial && self.hosts[from].row.inventory_error.is_none();
         if let Some(inventory) = inventory {
             self.apply_inventory(now, from, inventory, heartbeat_before);
-        } else if confirms_inventory {
+        } else if is_removal_due {
             self.remove_unreported_shards(now, from);
         }
         if is_back {

@@ -21,14 +21,12 @@ const LIMIT_NOTE: &str = "shard limit reached";
 
 impl State {
     /// Removes the shards of a host that inventories have not listed for 24 hours, and those above
-    /// the limit. The host's heartbeat has just confirmed the last inventory.
+    /// the limit. Must be called only when a removal is due, and when a heartbeat of the host has
+    /// just confirmed the last inventory.
     pub(crate) fn remove_unreported_shards(&mut self, now: Timestamp, id: &HostId) {
         let Some(host) = self.hosts.get(id) else {
             return;
         };
-        if !host.inventory.is_removal_due(now) {
-            return;
-        }
         let changes = ShardChanges {
             host: id,
             cause: None,
