@@ -11,9 +11,9 @@ const OWN_NAMES: [&str; 3] = ["ledger.", "deckies.json", "evidence"];
 
 /// Creates the directory with mode 0700 if it is missing.
 ///
-/// If it exists and has wider permissions, which an earlier version left, makes the agent's files
-/// in it private. The directory itself becomes private too, unless it contains other files, whose
-/// readers the agent does not know. That is logged.
+/// Makes the agent's files in the directory private if an earlier version left the directory with
+/// wider permissions. The directory becomes private too, unless it contains other files, because
+/// the agent cannot know who reads those. In that case, the agent logs a warning.
 ///
 /// # Errors
 /// If the directory cannot be created or read, or the permissions cannot be changed.

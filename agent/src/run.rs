@@ -318,7 +318,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         Ok(())
     }
 
-    /// Creates the ledger again if it was removed.
+    /// Recreates the ledger if it was removed.
     async fn check_ledger(&mut self) -> Result<(), AgentError> {
         self.ledger_check = Instant::now() + LEDGER_CHECK_INTERVAL;
         let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
@@ -330,8 +330,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         Ok(())
     }
 
-    /// Creates a removed ledger again from the state in memory, which includes the latest step, and
-    /// reports that in the host's notes.
+    /// Recreates a removed ledger from the state in memory, which includes the latest step, and
+    /// adds a note about that to the host's notes.
     async fn recreate(&mut self, ledger: L) -> Result<L, AgentError> {
         let entries = self.machine.ledger_entries();
         let (ledger, ()) = access_ledger(ledger, move |ledger| ledger.recreate(&entries)).await?;

@@ -37,16 +37,18 @@ pub trait LedgerFile: Debug + Send + 'static {
     /// one.
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Returns whether the file, its directory and the lock are still where another start of the
-    /// agent finds them.
+    /// Returns whether the file, its directory and the lock file are still where a restarted agent
+    /// would look for them.
     fn is_in_place(&mut self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Creates the directory and the lock again if they are missing. `replace` must follow.
+    /// Recreates the directory and the lock file if they are missing. The caller must then call
+    /// `replace`.
     ///
     /// # Errors
-    /// If they cannot be created, or another process has locked the directory.
+    /// If the directory or its files cannot be created, or another process has locked the
+    /// directory.
     fn recreate(&mut self) -> Result<(), LedgerError> {
         Ok(())
     }

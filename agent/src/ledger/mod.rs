@@ -51,10 +51,10 @@ pub trait Ledger: Send + 'static {
         Ok(true)
     }
 
-    /// Creates a ledger that was removed again, with these entries.
+    /// Recreates a removed ledger with these entries.
     ///
     /// # Errors
-    /// As [`rewrite`](Self::rewrite), or if another agent uses the directory by now.
+    /// If the ledger cannot be written, or another agent has locked the directory in the meantime.
     fn recreate(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         self.rewrite(entries)
     }

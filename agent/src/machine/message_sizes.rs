@@ -1,5 +1,5 @@
-//! The sizes of heartbeats and results: their division into pages, and what is left out so that
-//! they fit into a message of the NATS server.
+//! The size limits of heartbeats and results, and how both are divided or shortened to fit the NATS
+//! server's maximum payload.
 
 use scuttle_schemas::agents::{ReportedOutcome, ReportedShard, ResultOutcome, TeardownResult};
 use scuttle_schemas::{MAX_HEADER_BYTES, MAX_HEARTBEAT_BYTES, Note, Text, truncate_chars};
@@ -57,9 +57,9 @@ pub(super) fn split_into_pages(
     pages
 }
 
-/// Shortens the errors of the deckies, then leaves out evidence, and then deckies, until the result
-/// fits into `max_bytes`. A result that exceeds the server's maximum payload could never be
-/// recorded.
+/// Shortens a result until it fits into `max_bytes`: first shortens the errors of deckies, then
+/// drops evidence, then drops deckies. The server would reject an oversized result, so the result
+/// could never be recorded.
 pub(super) fn shorten_to_fit(mut result: TeardownResult, max_bytes: usize) -> TeardownResult {
     for characters in [128, 32, 8, 0] {
         if serialized_bytes(&result) <= max_bytes {

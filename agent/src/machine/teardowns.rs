@@ -189,8 +189,8 @@ impl Machine {
     }
 }
 
-/// Makes a report one that the controller does not reject: each decky is listed once, a failure
-/// before a success, and the success of a teardown of a single decky mentions the decky.
+/// Normalizes a report so that the controller accepts it: each decky is listed once, a failure
+/// takes precedence over a success, and a successful teardown of a single decky lists that decky.
 fn complete_report(decky: Option<&DeckyId>, mut report: TeardownReport) -> TeardownReport {
     let is_success = |shard: &ShardResult| shard.outcome != ReportedOutcome::Failed;
     (report.shards).sort_by(|a, b| (&a.decky_id, is_success(a)).cmp(&(&b.decky_id, is_success(b))));

@@ -1,5 +1,5 @@
-//! Malformed messages, huge messages, floods of messages, and valid reports of a hostile agent:
-//! none of them harms the controller or its other clients.
+//! Malformed messages, huge messages, floods, and well-formed reports from a hostile agent must not
+//! harm the controller or other clients.
 
 mod agent_limits;
 mod fairness;

@@ -263,7 +263,7 @@ async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
         (
             subjects::HOSTS_UPDATE,
             "hosts-update",
-            json!({ "host_uuid": "nobody", "name": "b" }),
+            json!({ "host_uuid": "missing", "name": "b" }),
             ErrorCode::HostNotFound,
         ),
         (

@@ -74,7 +74,7 @@ async fn updates_that_break_a_rule_are_rejected() -> TestResult {
             ErrorCode::BadRequest,
         ),
         (
-            json!({ "host_uuid": "nobody", "name": "x" }),
+            json!({ "host_uuid": "missing", "name": "x" }),
             ErrorCode::HostNotFound,
         ),
         (

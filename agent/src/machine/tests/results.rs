@@ -114,7 +114,7 @@ fn a_result_with_much_evidence_keeps_the_evidence_that_fits() {
     assert!(kept.count() > 0 && sent.shards[0].evidence == Some(evidence));
 }
 
-/// The controller rejects other results, and a rejection is final.
+/// The controller rejects results without this form, and a rejection is final.
 #[test]
 fn a_result_lists_each_decky_once_and_mentions_the_decky_of_its_operation() {
     let failed = || shard_result("b", ReportedOutcome::Failed, Some("container busy"));

@@ -129,9 +129,9 @@ impl DockerRuntime {
         }
     }
 
-    /// Reads the inventory, and meanwhile takes events from the stream, because the Engine drops
-    /// events for a client that does not read them. Also returns whether one of these events has
-    /// marked a part of the cache as stale.
+    /// Reads the inventory while draining the event stream, because the Engine drops events for
+    /// slow clients. Also returns whether one of these events has marked a part of the cache as
+    /// stale.
     async fn read_during_events(
         &self,
         engine: &Engine,

@@ -34,8 +34,8 @@ pub(super) async fn wait_for_deckies(stage: &DockerHost, count: usize, state: &s
         .with_context(|| format!("not all deckies are {state}\n{}", stage.agent.log()))?
 }
 
-/// Waits until a broadcast says that an operation has ended, and returns its record. Broadcasts are
-/// used because polling would take processor time from the teardown.
+/// Waits for the broadcast that an operation has ended, and returns the operation's record. Polling
+/// would take CPU time from the teardown that is measured.
 pub(super) async fn wait_for_end(
     broadcasts: &mut Broadcasts<OperationsUpdated>,
     id: OperationId,

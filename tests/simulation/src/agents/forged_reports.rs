@@ -86,7 +86,8 @@ impl Simulation {
         self.send_from_agent(host, &subject, Some(REPLY_SUBJECT), None, &heartbeat);
     }
 
-    /// Reports the success of an open operation on a single decky, without mentioning the decky.
+    /// Reports success for an open operation on a single decky, but leaves the decky out of the
+    /// report.
     fn forge_success(&mut self, host: usize) {
         let id = self.agent_hosts[host].id.clone();
         let operations = self.oracle.for_host(&id).record.operations.values();

@@ -160,8 +160,8 @@ impl Register {
         }
     }
 
-    /// Returns the file operation that makes the register durable, or `None` if it is durable. A
-    /// file that was removed is written again.
+    /// Returns the write that makes the register durable, or `None` if it already is. A removed
+    /// file counts as not durable.
     pub(crate) fn pending_write(&self) -> Option<PendingWrite> {
         let is_empty = self.content.deckies.is_empty();
         let is_removed = || !is_empty && !self.directory.join(FILE).exists();

@@ -14,7 +14,7 @@ use crate::evidence::files_tar::Extent;
 /// The maximum number of changed paths that are considered for the tar of files.
 const MAX_PATHS: usize = 20_000;
 /// A top-level directory that would need at least this many requests is fetched with a single
-/// request instead. The overhead of a request is about the time that 50 MiB of files take.
+/// request instead. One request takes about as long as the transfer of 50 MiB.
 const MIN_GROUP: usize = 8;
 /// The maximum total length, in bytes, of the changed paths that are considered.
 const MAX_PATH_BYTES: usize = 8 * 1024 * 1024;

@@ -203,8 +203,8 @@ impl DeckyPipeline<'_> {
             .await
     }
 
-    /// Sets the restart policy to `no` again on the containers of a decky that could not be
-    /// removed, if time permits. The policy that was known before the stop may have been outdated.
+    /// Sets the restart policy of a decky's remaining containers to `no` a second time, if time
+    /// permits, because the policy that was read before the stop may have been outdated.
     async fn keep_stopped(&self, members: &[Member]) {
         let updates = members.iter().map(async |member| {
             let _permit = self.stops.acquire().await;

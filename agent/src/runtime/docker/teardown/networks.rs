@@ -12,9 +12,9 @@ use super::super::engine::retry::{RETRY_DELAY, RetryingEngine};
 use super::context::{ENDPOINT_TIMEOUT, TeardownContext};
 use super::outcome::{Leftover, Targets};
 
-/// The remedy for a network whose endpoints the Engine does not list. Some versions of the Engine
-/// miscount endpoints that they release at the same time (moby/moby issue 42119), and correct the
-/// count when they start.
+/// The hint for a network that the Engine reports as in use, but for which it lists no endpoints.
+/// Some versions of the Engine miscount endpoints that are released at the same time (moby/moby
+/// issue 42119), and correct the count only at startup.
 const COUNT_HINT: &str = "if no Swarm service uses the network, restart the Docker Engine";
 
 /// Removes a network. Retries for `ENDPOINT_TIMEOUT`, unless the Engine is unreachable or the

@@ -144,7 +144,8 @@ fn describe_remaining(before: &Decky, now: &Decky, errors: &[String]) -> Option<
     Some(format!("deployed again during the teardown: {new}"))
 }
 
-/// Returns the error for a decky of which an object is left that is no longer attributed to it.
+/// Returns the error for a decky that left an object, such as a container, that can no longer be
+/// attributed to the decky.
 pub(super) fn describe_unattributed(name: &str) -> String {
     format!("left: {name}, which no longer belongs to a decky")
 }
