@@ -78,7 +78,8 @@ export async function connect(urls: readonly string[], credentials: Credentials)
       : usernamePasswordAuthenticator(credentials.user, credentials.password);
   try {
     return await wsconnect({
-      servers: [...urls],
+      servers: dialOrder(urls),
+      noRandomize: true,
       authenticator,
       name: 'scuttle page',
       maxReconnectAttempts: -1,
@@ -90,6 +91,18 @@ export async function connect(urls: readonly string[], credentials: Credentials)
   } catch (error) {
     throw toSignInError(error, urls, credentials);
   }
+}
+
+/**
+ * Returns the servers in the order in which they are tried, starting with a random one to spread the pages.
+ *
+ * nats.js forgets a server that fails before the first connection is made. Each server is therefore listed twice, so that
+ * a page that signed in while a server was stopped can still move to that server later.
+ */
+function dialOrder(urls: readonly string[]): string[] {
+  const first = Math.floor(Math.random() * urls.length);
+  const order = [...urls.slice(first), ...urls.slice(0, first)];
+  return urls.length > 1 ? [...order, ...order] : order;
 }
 
 function toSignInError(error: unknown, urls: readonly string[], credentials: Credentials): SignInError {
