@@ -4,7 +4,7 @@
 //! If the server denies a request, it reports an event of the connection instead of a reply. Each
 //! request therefore waits for either a reply or such an event.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
 use scuttle_nats::{ConnectConfigError, Credentials, hint};
@@ -32,8 +32,12 @@ const MAX_ATTEMPTS: usize = 3;
 /// second.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The maximum delay between two attempts, even if the controller requests a longer delay.
+/// The maximum delay between two attempts. If the controller requests a longer delay, there is no
+/// further attempt.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+
+/// The time after the first attempt in which further attempts start.
+const MAX_RETRY_TIME: Duration = Duration::from_secs(20);
 
 /// The reason why a connection or a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,7 @@ pub(crate) enum ClientError {
     )]
     PermissionDenied { user: String, subject: String },
     /// The controller rejected the request.
-    #[error("rejected: {}", .0.message)]
+    #[error("rejected: {}{}", .0.message, describe_retry(.0))]
     Rejected(ErrorReply),
     #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
     HostNotFound(String),
@@ -73,6 +77,18 @@ pub(crate) enum ClientError {
     /// The connection broke, the subscription failed, or the reply is invalid.
     #[error("request on {subject} failed: {cause}; the request may have been accepted: try again")]
     Failed { subject: String, cause: String },
+}
+
+/// Returns when to try again, as the end of a sentence, if the controller said so.
+fn describe_retry(error: &ErrorReply) -> String {
+    let Some(delay_ms) = error.retry_after_ms else {
+        return String::new();
+    };
+    match delay_ms.div_ceil(1_000) {
+        seconds @ 0..60 => format!("; try again in {seconds} s"),
+        seconds @ 60..7_200 => format!("; try again in {} minutes", seconds.div_ceil(60)),
+        seconds => format!("; try again in {} hours", seconds.div_ceil(3_600)),
+    }
 }
 
 impl ClientError {
@@ -185,7 +201,8 @@ impl Client {
             .await
     }
 
-    /// Sends a request that must not take effect twice, in up to [`MAX_ATTEMPTS`] attempts.
+    /// Sends a request that must not take effect twice, in up to [`MAX_ATTEMPTS`] attempts within
+    /// [`MAX_RETRY_TIME`].
     ///
     /// All attempts carry the same idempotency key. If the controller's reply to one attempt is
     /// lost, the next attempt gets the same reply.
@@ -195,15 +212,21 @@ impl Client {
         request: &impl Serialize,
     ) -> Result<A, ClientError> {
         let key = Uuid::now_v7().to_string();
+        let started = Instant::now();
         let mut last_error = None;
         for attempts_left in (0..MAX_ATTEMPTS).rev() {
             let mut headers = HeaderMap::new();
             headers.insert(headers::MSG_ID, key.as_str());
             let delay = match self.request_with_headers(subject, headers, request).await {
-                Err(ClientError::Rejected(error)) if error.retry_after_ms.is_some() => {
-                    let delay = error.retry_after_ms.unwrap_or_default();
-                    last_error = Some(ClientError::Rejected(error));
-                    Duration::from_millis(delay).min(MAX_RETRY_DELAY)
+                Err(ClientError::Rejected(error)) => {
+                    let delay = error.retry_after_ms.map(Duration::from_millis);
+                    let error = ClientError::Rejected(error);
+                    // A longer delay would look like a command that hangs.
+                    let Some(delay) = delay.filter(|delay| *delay <= MAX_RETRY_DELAY) else {
+                        return Err(error);
+                    };
+                    last_error = Some(error);
+                    delay
                 }
                 Err(error @ (ClientError::TimedOut { .. } | ClientError::Failed { .. })) => {
                     last_error = Some(error);
@@ -213,9 +236,10 @@ impl Client {
                 Err(ClientError::NoController { .. }) if last_error.is_some() => RETRY_DELAY,
                 reply => return reply,
             };
-            if attempts_left > 0 {
-                tokio::time::sleep(delay).await;
+            if attempts_left == 0 || started.elapsed() + delay > MAX_RETRY_TIME {
+                break;
             }
+            tokio::time::sleep(delay).await;
         }
         Err(last_error.unwrap_or_else(|| ClientError::TimedOut {
             subject: subject.to_owned(),

@@ -1,6 +1,7 @@
 //! `scuttle teardown`, `cancel` and `retry`: confirmation, acceptance, and repeated requests.
 
 use anyhow::Context;
+use async_nats::HeaderMap;
 use futures_util::StreamExt;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{headers, subjects};
@@ -291,5 +292,56 @@ async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> Test
     assert_eq!(ended?["teardowns"][0]["accepted"]["accepted"], true);
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0], keys[1]);
+    Ok(())
+}
+
+/// The controller asks for a delay of a day, which would look like a command that hangs.
+#[tokio::test]
+async fn a_command_gives_up_at_once_when_the_controller_asks_for_a_long_delay() -> TestResult {
+    let nats = Nats::start().await?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Operator));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let controller = controller.nats();
+    let mut requests = controller.subscribe(subjects::ALL_REQUESTS).await?;
+    controller.flush().await?;
+
+    let at = "2026-11-23T09:11:49.000Z";
+    let host = json!({
+        "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
+        "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
+    });
+    let hosts = json!({ "revision": 1, "hosts": [host], "next": null });
+    let overloaded = json!({ "accepted": false, "error": {
+        "code": "overloaded", "message": "no more keys", "retry_after_ms": 86_000_000 } });
+    let served = async {
+        let mut teardowns = 0;
+        while let Some(request) = requests.next().await {
+            let reply = request.reply.context("a place for the answer")?;
+            if request.subject.as_str() == subjects::TEARDOWN {
+                teardowns += 1;
+                let mut error = HeaderMap::new();
+                error.insert(headers::SERVICE_ERROR_CODE, "429");
+                let payload = overloaded.to_string().into();
+                controller
+                    .publish_with_headers(reply, error, payload)
+                    .await?;
+            } else {
+                let payload = hosts.to_string().into();
+                controller.publish(reply, payload).await?;
+            }
+            assert!(teardowns <= 1, "the request is sent once");
+        }
+        anyhow::Ok(())
+    };
+    let arguments = ["teardown", "worker-a", "--decky", "decky-01"];
+    tokio::select! {
+        output = cli.run(&arguments) => {
+            output?.expect_failure(4, &["no more keys", "try again in 24 hours"])?;
+        }
+        served = served => served?,
+    }
     Ok(())
 }
