@@ -133,6 +133,19 @@ impl State {
         };
         let mut host_rows = Vec::new();
         let mut host_records = Vec::new();
+        for id in &batch.announced_hosts {
+            if let Some(host) = self.hosts.get_mut(id) {
+                host.announced_at = Some(now);
+                let record = host.to_record();
+                host_records.push(shorten_notes(record, batch.limits.broadcast_bytes()));
+                self.late_announcements.remove(id);
+            }
+        }
+        for id in batch.recounted_hosts {
+            if !batch.announced_hosts.contains(&id) {
+                self.late_announcements.add(now, id);
+            }
+        }
         for id in &batch.changed_hosts {
             let Some(host) = self.hosts.get_mut(id) else {
                 continue;
@@ -140,20 +153,13 @@ impl State {
             if std::mem::take(&mut host.row_unsaved) {
                 host_rows.push(Change::Host(Box::new(host.row.clone())));
             }
-            if batch.announced_hosts.contains(id) {
-                let record = host.to_record();
-                host_records.push(shorten_notes(record, batch.limits.broadcast_bytes()));
-            }
             debug_assert_eq!(crate::state::invariants::check_host(self, id), Ok(()));
         }
         // Hosts come first, because a replay needs them before their shards and operations.
         commit.changes.splice(0..0, host_rows);
         let mut operation_records = Vec::with_capacity(batch.operations.len());
-        for changed in batch.operations.into_values() {
-            let row = changed.row;
-            if changed.announce {
-                operation_records.push(row.to_record(self.waiting_for(&row)));
-            }
+        for row in batch.operations.into_values() {
+            operation_records.push(self.operation_record(&row));
             commit.changes.push(Change::Operation(row));
         }
         let has_changes = batch.meta_changed

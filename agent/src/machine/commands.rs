@@ -9,6 +9,7 @@ use super::event::{AgentEvent, IgnoreReason};
 use super::input::Now;
 use super::state::Machine;
 use super::state::command_queue::QueuedCommand;
+use super::teardowns::Acknowledged;
 use crate::ledger::{Entry, StartedTeardown};
 
 /// The maximum number of queued commands: one for every decky that a host can have. The controller
@@ -62,7 +63,9 @@ impl Machine {
             AgentCommand::Teardown(command) => {
                 self.handle_teardown_command(now, command, traceparent, step);
             }
-            AgentCommand::Cancel(command) => self.handle_cancel(now, command.operation_id, step),
+            AgentCommand::Cancel(command) => {
+                self.handle_cancel(now, command.operation_id, traceparent, step);
+            }
         }
     }
 
@@ -83,7 +86,7 @@ impl Machine {
                 id,
             )));
         } else if self.commands.is_waiting(id) {
-            // The command is already queued.
+            self.acknowledge(now, Acknowledged::Teardown(id), traceparent, step);
         } else if is_expired(now.wall, command.not_after) {
             self.expire(
                 now,
@@ -95,9 +98,13 @@ impl Machine {
         } else {
             self.commands.push(QueuedCommand::New {
                 command,
-                traceparent,
+                traceparent: traceparent.clone(),
             });
             self.start_commands(now, step);
+            // A command that starts is acknowledged by the step `started`.
+            if self.commands.is_waiting(id) {
+                self.acknowledge(now, Acknowledged::Teardown(id), traceparent, step);
+            }
         }
     }
 

@@ -19,6 +19,13 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 /// The minimum interval between two progress messages of the same step, in milliseconds.
 const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
 
+/// A command that an agent acknowledges.
+#[derive(Clone, Copy)]
+pub(super) enum Acknowledged {
+    Teardown(OperationId),
+    Cancel(OperationId),
+}
+
 impl Machine {
     pub(super) fn start_teardown(
         &mut self,
@@ -101,9 +108,41 @@ impl Machine {
                 operation_id: progress.operation_id,
                 boot_id: self.config.boot_id,
                 step: progress.step,
+                cancelled: false,
                 decky_id: progress.decky_id,
                 done: progress.done,
                 total: progress.total,
+            },
+        });
+    }
+
+    /// Acknowledges a command, so that the controller does not send the command again. Sends no
+    /// acknowledgement above the rate limit.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        command: Acknowledged,
+        traceparent: Option<String>,
+        step: &mut Step,
+    ) {
+        if !self.connected || !self.acknowledgement_limit.try_send(now.monotonic_ms) {
+            return;
+        }
+        let (operation_id, cancelled) = match command {
+            Acknowledged::Teardown(id) => (id, false),
+            Acknowledged::Cancel(id) => (id, true),
+        };
+        step.effects.push(Effect::PublishProgress {
+            traceparent,
+            message: TeardownProgress {
+                kind: TeardownProgressType,
+                operation_id,
+                boot_id: self.config.boot_id,
+                step: ProgressStep::Received,
+                cancelled,
+                decky_id: None,
+                done: None,
+                total: None,
             },
         });
     }

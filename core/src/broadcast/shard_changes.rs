@@ -82,7 +82,7 @@ impl State {
                 .push(shard.to_record(&host.row, inventory_seen_at));
             batch.changes.push(Change::Shard(row));
             if is_new {
-                batch.announce_host(id);
+                batch.recount_host(id);
             }
         }
         for decky in removed {
@@ -93,7 +93,7 @@ impl State {
                 revision: message.revision,
             });
             remove_shard(&mut host.shards, &mut self.stats, &decky);
-            batch.announce_host(id);
+            batch.recount_host(id);
             let host = id.clone();
             batch.changes.push(Change::ShardRemoved { host, decky });
         }

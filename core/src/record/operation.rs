@@ -1,4 +1,4 @@
-//! Functions of an operation's row: its next timer, its outcomes, and its record on the wire.
+//! Functions of an operation's row: its outcomes, and its record on the wire.
 
 use scuttle_schemas::agents::{Evidence, TeardownResult};
 use scuttle_schemas::operations::{
@@ -10,20 +10,14 @@ use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open,
 use crate::record::rows::{EvidenceRow, OperationRow, OutcomeRow};
 
 impl OperationRow {
-    /// Returns the time at which the operation needs its next `Tick`, or `None` if it needs no
-    /// further one.
+    /// Returns whether the agent may need a command of the operation until the deadline.
     ///
-    /// The cancel command of a cancelled operation is resent until the deadline, because the agent
-    /// may have been offline when the operation was cancelled, with the teardown command already in
-    /// its queue.
-    pub(crate) fn next_wake_at(&self) -> Option<Timestamp> {
+    /// A cancelled operation needs its cancel command, because the agent may have been offline when
+    /// the operation was cancelled, with the teardown command already in its queue.
+    pub(crate) fn needs_command(&self) -> bool {
         match self.state {
-            OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
-            OperationState::Running => Some(self.deadline),
-            OperationState::Cancelled => {
-                Some(self.next_attempt_at).filter(|at| *at < self.deadline)
-            }
-            OperationState::Succeeded | OperationState::Failed | OperationState::TimedOut => None,
+            OperationState::Queued | OperationState::Running | OperationState::Cancelled => true,
+            OperationState::Succeeded | OperationState::Failed | OperationState::TimedOut => false,
         }
     }
 

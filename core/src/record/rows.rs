@@ -199,16 +199,15 @@ pub struct OperationRow {
     /// The time at which the operation ended, or `None` while it is open.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
-    /// The number of times that the teardown command was sent.
+    /// The number of times that the teardown command was sent, as of the last change of the row.
+    /// Sending the command again does not store the row. The count in memory may be higher.
     pub attempts: u32,
-    /// The number of times that the teardown or cancel command was sent since the agent was last
-    /// known to be back. Cancelling the operation restarts the count. The retry delay grows with
-    /// this number.
-    pub unanswered: u32,
-    /// The time at which the next command is due: the teardown command while the operation is
-    /// queued, or the cancel command after the operation was cancelled.
+    /// Not used. Earlier versions stored the retries here, and the format keeps the place.
+    pub unused_count: u32,
+    /// Not used. Earlier versions stored the time of the next retry here, and the format keeps the
+    /// place.
     #[serde(with = "millis")]
-    pub next_attempt_at: Timestamp,
+    pub unused_time: Timestamp,
     /// The reason why the operation failed or timed out.
     pub error: Option<Text>,
     /// The last `shards.updated` revision before the operation was accepted. A shard that was

@@ -56,8 +56,8 @@ impl State {
         }
         let is_repeat = applied == Some(report);
         let has_restarted = applied.is_some_and(|applied| applied.boot != report.boot);
-        let is_back =
-            !host.seen_since_start || has_restarted || host.row.status != HostStatus::Online;
+        // The last applied report may be a result of the new boot.
+        let is_back = host.resent_to != Some(report.boot) || host.row.status != HostStatus::Online;
         let heartbeat_before = host.row.last_heartbeat;
 
         host.inventory.drop_pages_before(report);
@@ -78,7 +78,6 @@ impl State {
             host.inventory.add_page(report, heartbeat)?
         };
 
-        host.seen_since_start = true;
         if inventory_error.is_none() {
             host.inventory_seen_at = Some(now);
         }
@@ -93,7 +92,8 @@ impl State {
         }
         let confirms_inventory = !is_partial && inventory_error.is_none();
         let is_removal_due = confirms_inventory && host.inventory.is_removal_due(now);
-        if host.row.status != HostStatus::Online
+        let comes_online = host.row.status != HostStatus::Online;
+        if comes_online
             || host.row.agent_version.as_ref() != Some(&version)
             || host.row.inventory_error != inventory_error
             || host.row.notes != notes
@@ -105,7 +105,11 @@ impl State {
                 notes,
                 ..host.row.clone()
             };
-            self.put_host(row);
+            if comes_online {
+                self.put_host(row);
+            } else {
+                self.put_reported_host(now, row);
+            }
         }
         self.record_heard(now, from);
         let is_incomplete = is_partial && inventory.is_none();
@@ -115,7 +119,7 @@ impl State {
             self.remove_unreported_shards(now, from);
         }
         if is_back {
-            self.resend_open_commands(now, from);
+            self.request_full_resend(now, from, report.boot);
         }
         Ok(HeartbeatAccepted {
             accepted: true,

@@ -106,7 +106,7 @@ impl State {
                     notes,
                     ..host.row.clone()
                 };
-                self.put_host(row);
+                self.put_reported_host(now, row);
             }
         }
         self.schedule_removal(now, id);

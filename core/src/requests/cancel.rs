@@ -37,7 +37,6 @@ impl State {
                 format!("operation {id} is {state}, and only a queued one can be cancelled"),
             ));
         }
-        row.unanswered = 0;
         let changes = ShardChanges {
             host: &row.host,
             cause: Some(&row),
@@ -46,8 +45,8 @@ impl State {
         };
         self.change_shards(now, changes);
         self.put_operation(row.clone());
-        let operation = row.to_record(None);
-        self.send_cancel_command(now, row);
+        self.send_new_cancel_command(now, &row);
+        let operation = self.operation_record(&row);
         Ok(CancelAccepted {
             accepted: true,
             operation,

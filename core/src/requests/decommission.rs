@@ -87,7 +87,7 @@ impl State {
             }
         }
         self.put_operation(row.clone());
-        self.send_cancel_command(now, row);
+        self.send_cancel_command(now, &row);
     }
 
     /// Sets the host's status to `decommissioned`, and discards what this process knows about its
@@ -97,7 +97,7 @@ impl State {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.seen_since_start = false;
+        host.resent_to = None;
         host.progress = None;
         host.inventory = Inventory::default();
         host.inventory_seen_at = None;

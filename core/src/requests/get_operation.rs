@@ -14,7 +14,7 @@ impl State {
     pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetReply, ErrorReply> {
         let row = self.operations.get(&id);
         let row = row.ok_or_else(|| operation_not_found(id))?;
-        let record = row.to_record(self.waiting_for(row));
+        let record = self.operation_record(row);
         Ok(OperationGetReply {
             operation: add_shards(record, row, self.batch.limits.reply_bytes()),
         })

@@ -115,7 +115,7 @@ impl State {
             let (mut last_scanned, mut next) = (None, None);
             for (scanned, row) in rows.enumerate() {
                 let matches = request.state.is_none_or(|state| row.state == state);
-                let record = matches.then(|| row.to_record(self.waiting_for(row)));
+                let record = matches.then(|| self.operation_record(row));
                 let is_full =
                     operations.len() == request.limit.get() || scanned == MAX_SCANNED_ROWS;
                 let fits = |record| SizeBound::try_reserve(record, &mut free_bytes);

@@ -96,7 +96,7 @@ impl State {
     ) -> TeardownAccepted {
         let TeardownArgs { request, .. } = args;
         let host = &self.hosts[&request.host_uuid].row;
-        let mut operation = OperationRow {
+        let operation = OperationRow {
             id: args.operation_id,
             // Shares the host's and the shard's copies of their ids, to save memory.
             host: host.host.clone(),
@@ -110,8 +110,8 @@ impl State {
             started_at: None,
             finished_at: None,
             attempts: 0,
-            unanswered: 0,
-            next_attempt_at: now,
+            unused_count: 0,
+            unused_time: now,
             error: None,
             covers_until: self.meta.revisions.shards,
             outcomes: targets
@@ -127,7 +127,7 @@ impl State {
             evidence: Vec::new(),
         };
         let reply = accepted_reply(&operation, DETAIL_QUEUED, false);
-        self.send_command(now, &mut operation);
+        self.send_command(now, &operation);
         let changes = ShardChanges {
             host: &operation.host,
             cause: Some(&operation),

@@ -68,7 +68,7 @@ impl State {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.seen_since_start = false;
+        host.resent_to = None;
         host.inventory = Inventory::default();
     }
 

@@ -19,24 +19,18 @@ pub(crate) struct Batch {
     /// The last `shards.updated` message, as long as more changes can be added to it.
     pub(crate) open_message: Option<OpenMessage>,
     /// The operations that changed, each with only its current row.
-    pub(crate) operations: BTreeMap<OperationId, ChangedOperation>,
+    pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// The hosts with a durable change in this batch.
     pub(crate) changed_hosts: BTreeSet<HostId>,
     /// The hosts to announce on `hosts.updated`.
     pub(crate) announced_hosts: BTreeSet<HostId>,
+    /// The hosts to announce on `hosts.updated` later, because only their counters have changed.
+    pub(crate) recounted_hosts: BTreeSet<HostId>,
     /// The limits of the messages. They outlast the batch.
     pub(crate) limits: MessageLimits,
     /// Whether the row with the epoch and the revisions must be stored even if nothing else has
     /// changed.
     pub(crate) meta_changed: bool,
-}
-
-/// An operation that has changed in this batch.
-#[derive(Debug)]
-pub(crate) struct ChangedOperation {
-    pub(crate) row: Arc<OperationRow>,
-    /// Whether to announce the operation on `operations.updated`.
-    pub(crate) announce: bool,
 }
 
 /// A `shards.updated` message to which changes can still be added.
@@ -60,6 +54,13 @@ impl Batch {
     pub(crate) fn announce_host(&mut self, host: &HostId) {
         if !self.announced_hosts.contains(host) {
             self.announced_hosts.insert(host.clone());
+        }
+    }
+
+    /// Marks a host whose counters have changed, to be announced late.
+    pub(crate) fn recount_host(&mut self, host: &HostId) {
+        if !self.recounted_hosts.contains(host) {
+            self.recounted_hosts.insert(host.clone());
         }
     }
 }

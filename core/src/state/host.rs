@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::shards::ShardRecord;
-use scuttle_schemas::{DeckyId, OperationId, Timestamp};
+use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
 
 use crate::record::rows::{HostRow, ShardRow};
+use crate::state::delivery::Delivery;
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
@@ -31,8 +32,16 @@ pub(crate) struct Host {
     pub(crate) last_heard: Option<Timestamp>,
     /// The time of the timer that checks whether heartbeats still arrive.
     pub(crate) liveness_check_at: Option<Timestamp>,
-    /// Whether this process has received a heartbeat from the host.
-    pub(crate) seen_since_start: bool,
+    /// The commands that the agent may still need: those of open operations, and those that cancel
+    /// an operation before its deadline.
+    pub(crate) deliveries: BTreeMap<OperationId, Delivery>,
+    /// The boot of the agent for which a full resend was last requested.
+    pub(crate) resent_to: Option<BootId>,
+    pub(crate) last_full_resend_at: Option<Timestamp>,
+    /// The time of the timer for a full resend that was requested soon after the last one.
+    pub(crate) full_resend_due_at: Option<Timestamp>,
+    /// The time at which the host was last announced on `hosts.updated` by this process.
+    pub(crate) announced_at: Option<Timestamp>,
     pub(crate) inventory: Inventory,
     /// The time at which the agent was last able to read its inventory, as far as this process
     /// knows.
@@ -69,7 +78,11 @@ impl Host {
             progress: None,
             last_heard: None,
             liveness_check_at: None,
-            seen_since_start: false,
+            deliveries: BTreeMap::new(),
+            resent_to: None,
+            last_full_resend_at: None,
+            full_resend_due_at: None,
+            announced_at: None,
             inventory: Inventory::default(),
             inventory_seen_at: None,
         }

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use scuttle_schemas::OperationId;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::{OperationId, Timestamp};
 
 use crate::record::operation_state::is_open;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
-use crate::state::batch::ChangedOperation;
 use crate::state::host::Host;
+use crate::state::late_announcements::MAX_LATENESS_MS;
 use crate::state::timers::Timer;
 
 /// Changes to the rows in memory, for both replay and steps.
@@ -42,8 +42,17 @@ impl State {
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
         let before = self.operations.insert(id, Arc::clone(row));
-        if let Some(before) = &before {
-            self.remove_times(before);
+        let had_deadline = before.as_ref().is_some_and(|before| before.needs_command());
+        if had_deadline != row.needs_command() {
+            let timer = (row.deadline, Timer::Deadline(id));
+            if had_deadline {
+                self.timers.remove(&timer);
+            } else {
+                self.timers.insert(timer);
+            }
+        }
+        if let Some(at) = before.as_ref().and_then(|before| before.finished_at) {
+            self.ended_operations.remove(&(at, id));
         }
         let state_before = before.as_ref().map(|before| before.state);
         self.stats.count_operation(state_before, row.state);
@@ -59,8 +68,11 @@ impl State {
             host.operations.insert(id);
             host.inventory.record_accepted(id);
         }
-        if let Some(at) = row.next_wake_at() {
-            self.timers.insert((at, Timer::Operation(id)));
+        if row.needs_command() {
+            let delivery = host.deliveries.entry(id).or_default();
+            delivery.attempts = delivery.attempts.max(row.attempts);
+        } else if let Some(mut delivery) = host.deliveries.remove(&id) {
+            delivery.schedule(&mut self.timers, id, None);
         }
         if let Some(at) = row.finished_at {
             self.ended_operations.insert((at, id));
@@ -82,23 +94,19 @@ impl State {
         let Some(row) = self.operations.remove(&id) else {
             return;
         };
-        self.remove_times(&row);
+        self.timers.remove(&(row.deadline, Timer::Deadline(id)));
+        if let Some(at) = row.finished_at {
+            self.ended_operations.remove(&(at, id));
+        }
         self.stats.count_removed_operation(row.state);
         self.open_operations.remove(&id);
         if let Some(host) = self.hosts.get_mut(&row.host) {
+            if let Some(mut delivery) = host.deliveries.remove(&id) {
+                delivery.schedule(&mut self.timers, id, None);
+            }
             host.operations.remove(&id);
             host.open_operations.remove(&id);
             host.running_operations.remove(&id);
-        }
-    }
-
-    /// Removes an operation's row from the indexes that are sorted by time.
-    fn remove_times(&mut self, row: &OperationRow) {
-        if let Some(at) = row.next_wake_at() {
-            self.timers.remove(&(at, Timer::Operation(row.id)));
-        }
-        if let Some(at) = row.finished_at {
-            self.ended_operations.remove(&(at, row.id));
         }
     }
 }
@@ -108,39 +116,43 @@ impl State {
 impl State {
     /// Puts a host's row, and announces the host.
     pub(crate) fn put_host(&mut self, row: HostRow) {
+        self.batch.announce_host(&row.host);
+        self.put_host_silently(row);
+    }
+
+    /// Puts a host's row that differs by a report of its agent. Announces the host now or, if the
+    /// last announcement is too recent, late, so that an agent whose reports differ all the time
+    /// does not flood the subscribers.
+    pub(crate) fn put_reported_host(&mut self, now: Timestamp, row: HostRow) {
+        let host = self.hosts.get(&row.host);
+        let announced_at = host.and_then(|host| host.announced_at);
+        match announced_at.map(|at| at.plus_millis(MAX_LATENESS_MS)) {
+            Some(earliest) if earliest > now => self.batch.recount_host(&row.host),
+            _ => self.batch.announce_host(&row.host),
+        }
+        self.put_host_silently(row);
+    }
+
+    fn put_host_silently(&mut self, row: HostRow) {
         let id = row.host.clone();
         self.insert_host(row);
         if let Some(host) = self.hosts.get_mut(&id) {
             host.row_unsaved = true;
         }
-        self.batch.announce_host(&id);
         self.batch.mark_host_changed(&id);
     }
 
-    /// Puts an operation's row, and announces the operation.
-    pub(crate) fn put_operation(&mut self, row: OperationRow) {
+    /// Puts an operation's row, and announces the operation. The row gets the current count of
+    /// attempts, which does not cause a change of the row by itself.
+    pub(crate) fn put_operation(&mut self, mut row: OperationRow) {
+        if let Some(delivery) = self.find_delivery(&row) {
+            row.attempts = delivery.attempts;
+        }
         let row = Arc::new(row);
         if self.insert_operation(&row) {
-            self.batch.announce_host(&row.host);
+            self.batch.recount_host(&row.host);
         }
         self.batch.mark_host_changed(&row.host);
-        let id = row.id;
-        let changed = ChangedOperation {
-            row,
-            announce: true,
-        };
-        self.batch.operations.insert(id, changed);
-    }
-
-    /// Puts an operation's row without announcing the operation, for changes that operators do not
-    /// see.
-    pub(crate) fn put_operation_silently(&mut self, row: OperationRow) {
-        let row = Arc::new(row);
-        self.insert_operation(&row);
-        let id = row.id;
-        let earlier = self.batch.operations.get(&id);
-        let announce = earlier.is_some_and(|changed| changed.announce);
-        let changed = ChangedOperation { row, announce };
-        self.batch.operations.insert(id, changed);
+        self.batch.operations.insert(row.id, row);
     }
 }

@@ -64,10 +64,25 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
         ensure(is_open(row.state) && row.finished_at.is_none(), || {
             format!("operation {operation} is indexed as open, but has ended")
         })?;
-        let wakes_at = row.next_wake_at().unwrap_or(row.deadline);
-        let timer = (wakes_at, Timer::Operation(*operation));
+        let timer = (row.deadline, Timer::Deadline(*operation));
         ensure(state.timers.contains(&timer), || {
             format!("operation {operation} is open, but has no timer")
+        })?;
+        ensure(host.deliveries.contains_key(operation), || {
+            format!("operation {operation} is open, but its command is not delivered")
+        })?;
+    }
+    let full_resend_at = host.full_resend_due_at;
+    let is_resent = full_resend_at
+        .is_some_and(|at| state.timers.contains(&(at, Timer::FullResend(id.clone()))));
+    for (operation, delivery) in &host.deliveries {
+        let retry_at = delivery.next_attempt_at();
+        let is_retried =
+            retry_at.is_some_and(|at| state.timers.contains(&(at, Timer::Retry(*operation))));
+        let is_online = host.row.status == HostStatus::Online;
+        let is_delivered = !is_online || delivery.is_received || is_retried || is_resent;
+        ensure(is_delivered, || {
+            format!("the command of operation {operation} is not acknowledged, but not sent again")
         })?;
     }
     let timer = |at| state.timers.contains(&(at, Timer::Liveness(id.clone())));

@@ -79,8 +79,8 @@ impl IdempotencyKeys {
         keys.map_or(0, |keys| keys.rows.len())
     }
 
-    /// Returns the time at which the oldest key of one requester expires, or `None` if the requester
-    /// has no keys.
+    /// Returns the time at which the oldest key of one requester expires, or `None` if the
+    /// requester has no keys.
     pub(crate) fn next_expiry_of(&self, requester: &str) -> Option<Timestamp> {
         let oldest = self.requesters.get(requester)?.oldest();
         oldest.map(|at| at.plus_millis(RETENTION_MS))

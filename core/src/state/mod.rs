@@ -4,11 +4,13 @@
 //! (`insert`). The rules that decide on a change are in `requests`, `reports` and `time`.
 
 pub(crate) mod batch;
+pub(crate) mod delivery;
 pub(crate) mod host;
 mod insert;
 pub mod invariants;
 pub(crate) mod inventory;
 pub(crate) mod keys;
+pub(crate) mod late_announcements;
 pub(crate) mod replay;
 pub mod stats;
 pub(crate) mod timers;
@@ -25,6 +27,7 @@ use crate::record::rows::{Meta, OperationRow, Revisions};
 use crate::state::batch::Batch;
 use crate::state::host::Host;
 use crate::state::keys::IdempotencyKeys;
+use crate::state::late_announcements::LateAnnouncements;
 use crate::state::stats::Stats;
 use crate::state::timers::{IdleRepeats, Timer};
 
@@ -46,6 +49,7 @@ pub struct State {
     pub(crate) idempotency_keys: IdempotencyKeys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) idle_repeats: IdleRepeats,
+    pub(crate) late_announcements: LateAnnouncements,
     /// The last relayed revisions, for each partition whose broadcasts this partition relays.
     pub(crate) relayed_revisions: BTreeMap<Partition, Revisions>,
     /// The time of the last step, for detecting that the clock was set back.

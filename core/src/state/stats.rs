@@ -135,15 +135,15 @@ mod tests {
     fn the_stats_count_rows_and_events() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", report(1, 10), Some(&["a", "b", "c"]));
+        swarm.heartbeat("h", report(1, 1_000), Some(&["a", "b", "c"]));
         let accepted_at = swarm.now;
         let (late, _) = swarm.teardown("h", Some("a")).expect("accepted");
         let oldest = swarm.state.stats().oldest_open_accepted_at;
         assert_eq!(oldest, Some(accepted_at));
 
-        swarm.heartbeat("h", report(1, 9), None);
+        swarm.heartbeat("h", report(1, 999), None);
         assert_eq!(swarm.state.stats().events.stale_reports, 1);
-        swarm.advance_ms(601_000);
+        swarm.advance_online_ms("h", report(1, 1_000), 601_000);
         let stats = swarm.state.stats();
         assert_eq!(stats.oldest_open_accepted_at, None);
         assert_eq!(stats.operations, by_state(&[(TimedOut, 1)]));
@@ -152,7 +152,7 @@ mod tests {
 
         let removed = [("a", None)];
         for _ in 0..2 {
-            swarm.report_result("h", report(1, 11), late.operation_id, None, &removed);
+            swarm.report_result("h", report(1, 2_000), late.operation_id, None, &removed);
         }
         let (cancelled, _) = swarm.teardown("h", Some("b")).expect("accepted");
         swarm.try_cancel(cancelled.operation_id);
@@ -164,7 +164,13 @@ mod tests {
         );
         let busy = Some("busy");
         let not_removed = [("b", busy)];
-        swarm.report_result("h", report(1, 12), failed.operation_id, busy, &not_removed);
+        swarm.report_result(
+            "h",
+            report(1, 2_001),
+            failed.operation_id,
+            busy,
+            &not_removed,
+        );
         let (open, _) = swarm.teardown("h", Some("c")).expect("accepted");
         let stats = swarm.state.stats();
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Timers: for operations, for liveness checks, and for the repeated revisions of idle subjects.
+//! Timers: for operations and their commands, for liveness checks, and for the repeated revisions
+//! of idle subjects.
 
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
@@ -11,8 +12,12 @@ const IDLE_REPEAT_MS: i64 = 5_000;
 /// An action that is due at a certain time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// The resending of an operation's command or, at the deadline, the end of the operation.
-    Operation(OperationId),
+    /// The deadline of an operation, at which its agent needs no further command.
+    Deadline(OperationId),
+    /// The retry of an operation's command.
+    Retry(OperationId),
+    /// A full resend to a host that was requested soon after the last one.
+    FullResend(HostId),
     /// A check of whether heartbeats still arrive from a host.
     Liveness(HostId),
 }

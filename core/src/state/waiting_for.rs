@@ -1,13 +1,15 @@
-//! `waiting_for`: the reason why an open operation has not ended, for operators.
+//! The record of an operation for operators, with `waiting_for`: the reason why an open operation
+//! has not ended.
 
 use std::borrow::Cow;
 
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::operations::{OperationState, WaitingFor};
+use scuttle_schemas::operations::{OperationRecord, OperationState, WaitingFor};
 use scuttle_schemas::{OperationId, Timestamp};
 
 use crate::record::rows::OperationRow;
 use crate::state::State;
+use crate::state::delivery::Delivery;
 use crate::state::host::Host;
 
 /// The `what` of an operation whose agent is not online, or has not started the operation yet.
@@ -18,9 +20,23 @@ const OPERATION: &str = "operation";
 const TEARDOWN: &str = "teardown";
 
 impl State {
+    /// Returns the record of an operation, with the number of attempts so far.
+    pub(crate) fn operation_record(&self, row: &OperationRow) -> OperationRecord {
+        let mut record = row.to_record(self.waiting_for(row));
+        if let Some(delivery) = self.find_delivery(row) {
+            record.attempts = delivery.attempts;
+        }
+        record
+    }
+
+    /// Returns the delivery of an operation's command, or `None` if the agent needs no command.
+    pub(crate) fn find_delivery(&self, row: &OperationRow) -> Option<&Delivery> {
+        self.hosts.get(&row.host)?.deliveries.get(&row.id)
+    }
+
     /// Returns the condition that an open operation waits for, or `None` if the operation has
     /// ended.
-    pub(crate) fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
+    fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
         let host = self.hosts.get(&row.host)?;
         match row.state {
             OperationState::Queued => {
@@ -49,15 +65,16 @@ impl State {
 }
 
 fn describe_queued(host: &Host, row: &OperationRow, earlier: Option<OperationId>) -> WaitingFor {
-    let next_attempt_at = Some(row.next_attempt_at);
     if let Some((detail, since)) = describe_silence(host) {
         return WaitingFor {
             what: AGENT.into(),
             detail,
             since: since.unwrap_or(row.accepted_at),
-            next_attempt_at,
+            next_attempt_at: None,
         };
     }
+    let delivery = host.deliveries.get(&row.id);
+    let next_attempt_at = delivery.and_then(Delivery::next_attempt_at);
     match earlier {
         Some(earlier) => WaitingFor {
             what: OPERATION.into(),
@@ -68,7 +85,11 @@ fn describe_queued(host: &Host, row: &OperationRow, earlier: Option<OperationId>
         },
         None => WaitingFor {
             what: AGENT.into(),
-            detail: "the command was sent, but the agent has not started it yet".into(),
+            detail: if delivery.is_some_and(|delivery| delivery.is_received) {
+                "the agent has received the command, but has not started it yet".into()
+            } else {
+                "the command was sent, but the agent has not confirmed it yet".into()
+            },
             since: row.accepted_at,
             next_attempt_at,
         },

@@ -4,4 +4,5 @@ mod lifecycle;
 mod message_sizes;
 mod operator_actions;
 mod random_histories;
+mod reports;
 pub(crate) mod scenario;

@@ -29,6 +29,11 @@ enum Action {
         host: usize,
         operation: usize,
     },
+    Received {
+        host: usize,
+        boot: u128,
+        operation: usize,
+    },
     Result {
         host: usize,
         operation: usize,
@@ -61,6 +66,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         6 => (host.clone(), 1..4_u128, 1..40_u64, proptest::option::of(proptest::collection::vec(proptest::option::of(0..3_u8), 3)))
             .prop_map(|(host, boot, sequence, listed)| Action::Heartbeat { host, boot, sequence, listed }),
         2 => (host.clone(), operation.clone()).prop_map(|(host, operation)| Action::Started { host, operation }),
+        2 => (host.clone(), 1..4_u128, operation.clone()).prop_map(|(host, boot, operation)| Action::Received { host, boot, operation }),
         2 => operation.clone().prop_map(|operation| Action::Cancel { operation }),
         1 => (host.clone(), any::<bool>()).prop_map(|(host, force)| Action::Decommission { host, force }),
         1 => host.clone().prop_map(|host| Action::Enroll { host }),
@@ -141,6 +147,14 @@ impl History {
                 Some(id) => self.swarm.report_started(HOSTS[host], 1, *id),
                 None => Vec::new(),
             },
+            Action::Received {
+                host,
+                boot,
+                operation,
+            } => match self.accepted.get(operation) {
+                Some(id) => self.swarm.report_received(HOSTS[host], boot, *id),
+                None => Vec::new(),
+            },
             Action::Result {
                 host,
                 operation,
@@ -179,8 +193,9 @@ impl History {
         let operations: Vec<_> = self.accepted.clone();
         let operations = operations.into_iter().map(|id| {
             let mut record = self.swarm.operation(id);
-            // The progress of the agent is not stored.
+            // The progress of the agent and the retries are not stored.
             record.waiting_for = None;
+            record.attempts = 0;
             format!("{record:?}")
         });
         format!("{states:?} {:?}", operations.collect::<Vec<_>>())

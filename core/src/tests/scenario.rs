@@ -1,20 +1,14 @@
 //! A swarm for tests: the state, a clock that the test advances, and the journal, so that the test
 //! can crash and restart the process at any time.
 
-use scuttle_schemas::agents::{
-    Evidence, Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome,
-    ReportedShard, ReportedState, ResultOutcome, ShardResult, TeardownProgress,
-    TeardownProgressType, TeardownResult, TeardownResultType,
-};
+use scuttle_schemas::agents::Evidence;
 use scuttle_schemas::hosts::{
     DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest,
 };
 use scuttle_schemas::operations::{CancelRequest, OperationGetRequest, OperationRecord};
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{
-    BootId, ErrorReply, HostId, Labels, Note, OperationId, Services, Text, Timestamp,
-};
+use scuttle_schemas::{BootId, ErrorReply, HostId, OperationId, Timestamp};
 use uuid::Uuid;
 
 use crate::api::{Effect, Input, Reply, TeardownArgs};
@@ -25,9 +19,6 @@ use crate::state::State;
 /// A page of an inventory: its number, and the number of pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page(pub(crate) u32, pub(crate) u32);
-
-/// The only page of a heartbeat that is not paged.
-const WHOLE: Page = Page(1, 1);
 
 /// A swarm with one process of the core.
 pub(crate) struct Scenario {
@@ -63,10 +54,18 @@ impl Scenario {
     /// Runs a batch with one step, adds the changes to the journal, and checks the invariants.
     pub(crate) fn apply(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
         let reply = self.state.step(self.now, input);
+        self.tick_if_due();
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
         crate::state::invariants::check_all(&self.state).expect("an invariant is broken");
         (reply, commit.effects)
+    }
+
+    /// Runs the timers that are due, as the engine does at the end of every batch.
+    fn tick_if_due(&mut self) {
+        if self.state.next_deadline() <= self.now {
+            self.state.step(self.now, Input::Tick);
+        }
     }
 
     /// Applies an input that gets a reply. Returns the reply and the effects.
@@ -95,6 +94,27 @@ impl Scenario {
             effects.extend(self.apply(Input::Tick).1);
         }
         self.now = until;
+        effects
+    }
+
+    /// Advances the clock like [`advance_ms`](Self::advance_ms), while a host sends a heartbeat
+    /// every 10 s. Returns the effects.
+    pub(crate) fn advance_online_ms(
+        &mut self,
+        host: &str,
+        last: ReportId,
+        millis: i64,
+    ) -> Vec<Effect> {
+        const INTERVAL_MS: i64 = 10_000;
+        let until = self.now.plus_millis(millis);
+        let mut effects = Vec::new();
+        let mut sequence = last.sequence;
+        while self.now < until {
+            effects.extend(self.advance_ms(INTERVAL_MS.min(until.millis_since(self.now))));
+            sequence += 1;
+            let report = ReportId { sequence, ..last };
+            effects.extend(self.heartbeat(host, report, None).1);
+        }
         effects
     }
 
@@ -234,205 +254,6 @@ impl Scenario {
         }
     }
 
-    /// Sends a heartbeat with a full inventory of `deckies`, all of them running, or without an
-    /// inventory.
-    pub(crate) fn heartbeat(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        deckies: Option<&[&str]>,
-    ) -> (HeartbeatAccepted, Vec<Effect>) {
-        self.try_heartbeat(host, report, deckies)
-            .expect("an active host")
-    }
-
-    /// Sends a heartbeat, and returns an error if it is rejected.
-    pub(crate) fn try_heartbeat(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        deckies: Option<&[&str]>,
-    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
-        let shards =
-            deckies.map(|deckies| deckies.iter().map(|decky| running_decky(decky)).collect());
-        self.send_heartbeat(host, report, WHOLE, shards)
-    }
-
-    /// Sends one page of an inventory, and returns the reply.
-    pub(crate) fn send_page(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        page: Page,
-        deckies: &[&str],
-    ) -> HeartbeatAccepted {
-        let shards = deckies.iter().map(|decky| running_decky(decky)).collect();
-        let sent = self.send_heartbeat(host, report, page, Some(shards));
-        sent.expect("an active host").0
-    }
-
-    /// Sends a heartbeat with a full inventory of deckies in these states.
-    pub(crate) fn heartbeat_with_states(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        deckies: &[(&str, &str)],
-    ) {
-        let shards = deckies.iter().map(|(decky, state)| ReportedShard {
-            state: match *state {
-                "running" => ReportedState::Running,
-                "degraded" => ReportedState::Degraded,
-                "failed" => ReportedState::Failed,
-                other => panic!("{other}"),
-            },
-            ..running_decky(decky)
-        });
-        self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
-            .expect("an active host");
-    }
-
-    /// Sends a heartbeat with a full inventory of running deckies, each with its deployment. An
-    /// empty string means that the agent does not report the decky's deployment.
-    pub(crate) fn heartbeat_with_deployments(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        deckies: &[(&str, &str)],
-    ) -> Vec<Effect> {
-        self.try_heartbeat_with_deployments(host, report, deckies)
-            .expect("an active host")
-            .1
-    }
-
-    /// Sends a heartbeat like [`heartbeat_with_deployments`](Self::heartbeat_with_deployments), and
-    /// returns an error if it is rejected.
-    pub(crate) fn try_heartbeat_with_deployments(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        deckies: &[(&str, &str)],
-    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
-        let shards = deckies.iter().map(|(decky, deployment)| ReportedShard {
-            deployment: deployment.parse().ok(),
-            ..running_decky(decky)
-        });
-        self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
-    }
-
-    fn send_heartbeat(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        Page(page, pages): Page,
-        shards: Option<Vec<ReportedShard>>,
-    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
-        let heartbeat = Heartbeat {
-            kind: HeartbeatType,
-            host_uuid: host.parse().unwrap(),
-            agent_version: Text::from("1.0.0"),
-            boot_id: report.boot,
-            sequence: report.sequence,
-            interval_ms: 10_000,
-            page,
-            pages,
-            shards,
-            inventory_error: self.inventory_error.map(Text::from),
-            notes: self.notes.iter().map(|note| Note::from(*note)).collect(),
-        };
-        let replied = self.request(Input::Heartbeat {
-            host: host.parse().unwrap(),
-            heartbeat,
-        });
-        match replied {
-            (Reply::Heartbeat(reply), effects) => Ok((reply, effects)),
-            (Reply::Rejected(error), _) => Err(error),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Reports that an agent has started an operation.
-    pub(crate) fn report_started(
-        &mut self,
-        host: &str,
-        boot: u128,
-        operation: OperationId,
-    ) -> Vec<Effect> {
-        let boot_id = BootId(Uuid::from_u128(boot));
-        let progress = TeardownProgress {
-            kind: TeardownProgressType,
-            operation_id: operation,
-            boot_id,
-            step: ProgressStep::Started,
-            decky_id: None,
-            done: None,
-            total: None,
-        };
-        let host = host.parse().unwrap();
-        self.apply(Input::Progress { host, progress }).1
-    }
-
-    /// Reports the result of an operation. Each decky comes with its error, or with `None` if it
-    /// was removed.
-    pub(crate) fn report_result(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        operation: OperationId,
-        overall: Option<&str>,
-        shards: &[(&str, Option<&str>)],
-    ) -> Vec<Effect> {
-        self.try_report_result(host, report, operation, overall, shards)
-            .unwrap_or_default()
-    }
-
-    /// Reports the result of an operation, and returns an error if it is rejected.
-    pub(crate) fn try_report_result(
-        &mut self,
-        host: &str,
-        report: ReportId,
-        operation: OperationId,
-        overall: Option<&str>,
-        shards: &[(&str, Option<&str>)],
-    ) -> Result<Vec<Effect>, ErrorReply> {
-        let failed = overall.is_some() || shards.iter().any(|(_, error)| error.is_some());
-        let shards = shards.iter().map(|(decky, error)| ShardResult {
-            decky_id: decky.parse().unwrap(),
-            outcome: if error.is_some() {
-                ReportedOutcome::Failed
-            } else {
-                ReportedOutcome::Removed
-            },
-            error: error.map(Text::from),
-            evidence: self.evidence.clone(),
-        });
-        let result = TeardownResult {
-            kind: TeardownResultType,
-            operation_id: operation,
-            host_uuid: host.parse().unwrap(),
-            boot_id: report.boot,
-            sequence: report.sequence,
-            outcome: if failed {
-                ResultOutcome::Failed
-            } else {
-                ResultOutcome::Succeeded
-            },
-            error: overall.map(Text::from),
-            shards: shards.collect(),
-            started_at: self.now,
-            finished_at: self.now,
-        };
-        let input = Input::Result {
-            host: host.parse().unwrap(),
-            result,
-            trace: None,
-        };
-        match self.request(input) {
-            (Reply::Recorded(_), effects) => Ok(effects),
-            (Reply::Rejected(error), _) => Err(error),
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// Returns the records of a host's shards.
     pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
         let host_uuid: Option<HostId> = Some(host.parse().unwrap());
@@ -479,16 +300,5 @@ pub(crate) fn report(boot: u128, sequence: u64) -> ReportId {
     ReportId {
         boot: BootId(Uuid::from_u128(boot)),
         sequence,
-    }
-}
-
-fn running_decky(decky: &str) -> ReportedShard {
-    ReportedShard {
-        decky_id: decky.parse().unwrap(),
-        state: ReportedState::Running,
-        services: Services::default(),
-        decky_ip: None,
-        labels: Labels::default(),
-        deployment: None,
     }
 }

@@ -3,15 +3,12 @@
 //! Deadlines are points in time and are not changed. Delays and timeouts (for retries, offline
 //! hosts and idle repeats) must not become longer because the clock shows an earlier time.
 
-use std::ops::Bound;
+use scuttle_schemas::{HostId, Timestamp};
 
-use scuttle_schemas::operations::OperationState;
-use scuttle_schemas::{HostId, OperationId, Timestamp};
-
-use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::timers::Timer;
 use crate::time::backoff::MAX_DELAY_MS;
+use crate::time::resend::FULL_RESEND_INTERVAL_MS;
 
 /// The maximum time in milliseconds by which the clock may be set back without a correction.
 const TOLERANCE_MS: i64 = 1_000;
@@ -37,25 +34,32 @@ impl State {
         for host in heard_later {
             self.record_heard(now, &host);
         }
-        // No retry is ever scheduled later than this.
-        let latest = now.plus_millis(MAX_DELAY_MS.cast_signed());
-        let last_timer = Timer::Operation(OperationId(uuid::Uuid::max()));
-        let later_timers = self
-            .timers
-            .range((Bound::Excluded((latest, last_timer)), Bound::Unbounded));
-        let rows: Vec<OperationRow> = later_timers
-            .filter_map(|(_, timer)| match timer {
-                Timer::Operation(id) => self.operations.get(id),
-                Timer::Liveness(_) => None,
-            })
-            .filter(|row| row.state != OperationState::Running && row.next_attempt_at > latest)
-            .map(|row| OperationRow::clone(row))
-            .collect();
-        for row in rows {
-            self.put_operation_silently(OperationRow {
-                next_attempt_at: now,
-                ..row
-            });
+        self.late_announcements.limit_to(now);
+        self.correct_resends(now);
+    }
+
+    /// Makes retries and full resends that are scheduled too late due now.
+    fn correct_resends(&mut self, now: Timestamp) {
+        let latest_retry = now.plus_millis(MAX_DELAY_MS.cast_signed());
+        for (id, host) in &mut self.hosts {
+            for (operation, delivery) in &mut host.deliveries {
+                if delivery
+                    .next_attempt_at()
+                    .is_some_and(|at| at > latest_retry)
+                {
+                    delivery.schedule(&mut self.timers, *operation, Some(now));
+                }
+            }
+            let last = &mut host.last_full_resend_at;
+            *last = last.map(|at| at.min(now));
+            if let Some(at) = host.full_resend_due_at {
+                let earlier = at.min(now.plus_millis(FULL_RESEND_INTERVAL_MS));
+                host.full_resend_due_at = Some(earlier);
+                self.timers.remove(&(at, Timer::FullResend(id.clone())));
+                self.timers.insert((earlier, Timer::FullResend(id.clone())));
+            }
+            let announced_at = &mut host.announced_at;
+            *announced_at = announced_at.map(|at| at.min(now));
         }
     }
 }
@@ -76,6 +80,7 @@ mod tests {
         swarm.now = swarm.now.plus_millis(-3_600_000);
         swarm.apply(Input::Tick);
         let mut effects = swarm.advance_ms(60_000);
+        assert!(swarm.operation(accepted.operation_id).attempts > 1);
         effects.extend(swarm.crash_and_restart());
         let sent = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
         assert!(sent(|effect| matches!(effect, Effect::Command { .. })));
@@ -87,6 +92,5 @@ mod tests {
             }
             _ => false,
         }));
-        assert!(swarm.operation(accepted.operation_id).attempts > 1);
     }
 }

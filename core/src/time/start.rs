@@ -11,8 +11,10 @@ impl State {
     /// Starts a new epoch, resets the event counts, and restarts the offline timeout of every
     /// online host.
     ///
-    /// Open operations need no action at the start: their rows are the outbox, and the next `Tick`
-    /// sends the commands that are due.
+    /// The commands of these hosts are sent again, because what earlier processes knew about
+    /// arrived commands was in their memory only. Other hosts get their commands when they return.
+    /// All hosts are announced, because an earlier process may have ended before a late
+    /// announcement.
     pub(crate) fn start(&mut self, now: Timestamp) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
         self.meta.epoch = now_ms.max(self.meta.epoch + 1);
@@ -26,6 +28,12 @@ impl State {
             .collect();
         for host in online {
             self.record_heard(now, &host);
+            self.resend_at_start(now, &host);
+        }
+        let active = self.hosts.values().filter(|host| host.is_active());
+        let active: Vec<HostId> = active.map(|host| host.row.host.clone()).collect();
+        for host in active {
+            self.late_announcements.add(now, host);
         }
     }
 }

@@ -66,6 +66,9 @@ pub struct CancelCommand {
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressStep {
+    /// The agent has the command, and keeps it until its turn. Commands of the current boot that
+    /// are acknowledged in this way are not sent again.
+    Received,
     /// The agent has started the teardown.
     Started,
     /// The agent is stopping containers.
@@ -82,6 +85,7 @@ impl ProgressStep {
     /// Returns the step as it is written in a message, for example `started`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Received => "received",
             Self::Started => "started",
             Self::Stopping => "stopping",
             Self::SavingEvidence => "saving_evidence",
@@ -109,6 +113,10 @@ pub struct TeardownProgress {
     pub boot_id: BootId,
     /// The step that the agent has reached.
     pub step: ProgressStep,
+    /// Whether the step `received` acknowledges a cancel command: the agent will not start the
+    /// operation. Absent if it acknowledges a teardown command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// The id of the decky that the agent is working on. Absent if the step is not about a single
     /// decky.
     #[serde(default, skip_serializing_if = "Option::is_none")]

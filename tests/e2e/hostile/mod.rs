@@ -2,6 +2,7 @@
 //! harm the controller or other clients.
 
 mod agent_limits;
+mod boot_flood;
 mod fairness;
 mod headers;
 mod overload;

@@ -1,4 +1,4 @@
-//! Delivery of commands: immediately, repeatedly until an agent starts the operation, and again
+//! Delivery of commands: immediately, repeatedly until an agent acknowledges the command, and again
 //! when an agent returns.
 
 use std::time::{Duration, Instant};
@@ -41,15 +41,11 @@ async fn an_offline_host_receives_its_command_with_the_heartbeat_of_its_return()
         cluster.operator.shard_states(&host).await?,
         "decky-1 tearing_down"
     );
-    let has_two_attempts = |operation: &OperationRecord| operation.attempts >= 2;
     let id = accepted.operation_id;
-    let queued = wait_until(
-        "two attempts have been made",
-        || cluster.operator.operation(id),
-        has_two_attempts,
-    )
-    .await?;
-    assert_eq!(queued.state, OperationState::Queued);
+    let queued = cluster.operator.operation(id).await?;
+    assert_eq!((queued.state, queued.attempts), (OperationState::Queued, 1));
+    let waiting = queued.waiting_for.expect("the operation is open");
+    assert_eq!(waiting.next_attempt_at, None, "the host is offline");
 
     let mut agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
     let back = Instant::now();
@@ -61,7 +57,7 @@ async fn an_offline_host_receives_its_command_with_the_heartbeat_of_its_return()
         back.elapsed()
     );
     assert_eq!(command.operation_id, id);
-    assert!(command.attempt > queued.attempts);
+    assert!(command.attempt > 1);
     agent.report_success(id, &["decky-1"]).await?;
     assert_eq!(
         cluster.operator.operation(id).await?.state,
@@ -151,6 +147,49 @@ async fn the_command_of_a_started_operation_is_not_resent() -> TestResult {
     }
 }
 
+/// The restarted agent has lost the command.
+#[tokio::test]
+async fn an_acknowledged_command_is_sent_again_only_after_a_restart_of_the_agent() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let received = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let id = received.operation_id;
+    agent.next_command().await?;
+    agent.publish_progress(id, ProgressStep::Received).await?;
+    let is_received = |operation: &OperationRecord| {
+        let waiting = operation.waiting_for.as_ref();
+        waiting.is_some_and(|waiting| waiting.detail.contains("has received"))
+    };
+    let get = || cluster.operator.operation(id);
+    let operation = wait_until("the command is acknowledged", get, is_received).await?;
+    assert_eq!(operation.state, OperationState::Queued);
+    // The other command has three attempts while the acknowledged one has no further attempt.
+    let other = cluster.operator.tear_down(&agent.host, "decky-2").await?;
+    loop {
+        let (command, _) = agent.next_delivery().await?;
+        if command.operation_id == id {
+            assert!(
+                command.attempt <= operation.attempts,
+                "sent again: {command:?}"
+            );
+        } else if command.attempt == 3 {
+            assert_eq!(command.operation_id, other.operation_id);
+            break;
+        }
+    }
+    agent.reboot();
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
+    loop {
+        let (command, _) = agent.next_delivery().await?;
+        if command.operation_id == id {
+            assert_eq!(command.attempt, operation.attempts + 1);
+            return Ok(());
+        }
+    }
+}
+
 /// The restarted agent may have lost the command.
 #[tokio::test]
 async fn a_restarted_agent_receives_the_command_of_a_started_operation_again() -> TestResult {
@@ -184,7 +223,7 @@ async fn a_restarted_agent_receives_the_command_of_a_started_operation_again() -
     Ok(())
 }
 
-/// The attempt number keeps rising across restarts.
+/// Each start sends the command again.
 #[tokio::test]
 async fn the_controller_epoch_increases_with_each_start() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -199,7 +238,7 @@ async fn the_controller_epoch_increases_with_each_start() -> TestResult {
             let (command, _) = agent.next_delivery().await?;
             assert_eq!(command.operation_id, accepted.operation_id);
             assert!(
-                command.controller_epoch >= last.controller_epoch && command.attempt > last.attempt,
+                command.controller_epoch >= last.controller_epoch && command.attempt > 1,
                 "{command:?} after {last:?}"
             );
             let has_increased = command.controller_epoch > last.controller_epoch;

@@ -201,6 +201,7 @@ impl FakeAgent {
             operation_id,
             boot_id: self.boot,
             step,
+            cancelled: false,
             decky_id: None,
             done: None,
             total: None,

@@ -1,5 +1,6 @@
 //! The data of the machine. The decisions are in the files of the parent folder.
 
+mod acknowledgement_limit;
 mod cancelled_operations;
 pub(super) mod command_queue;
 pub(super) mod heartbeat_state;
@@ -9,6 +10,7 @@ use scuttle_schemas::{BootId, HostId, Text};
 
 use super::backoff::Jitter;
 use super::message_sizes::DEFAULT_MAX_PAYLOAD;
+use acknowledgement_limit::AcknowledgementLimit;
 use cancelled_operations::CancelledOperations;
 use command_queue::CommandQueue;
 use heartbeat_state::HeartbeatState;
@@ -47,6 +49,7 @@ pub struct Machine {
     pub(super) commands: CommandQueue,
     pub(super) results: ResultDeliveries,
     pub(super) cancelled: CancelledOperations,
+    pub(super) acknowledgement_limit: AcknowledgementLimit,
     pub(super) heartbeats: HeartbeatState,
     /// The time of the next removal of expired entries, in milliseconds on the monotonic clock.
     pub(super) cleanup_at: u64,
@@ -64,6 +67,7 @@ impl Machine {
             commands: CommandQueue::new(config.concurrency),
             results: ResultDeliveries::default(),
             cancelled: CancelledOperations::default(),
+            acknowledgement_limit: AcknowledgementLimit::default(),
             heartbeats: HeartbeatState::default(),
             cleanup_at,
             config,

@@ -49,13 +49,16 @@ fn a_whole_host_command_waits_and_a_repeated_command_starts_nothing() {
         started_operations(agent.send_command(1, Some("a"))),
         [operation_id(1)]
     );
-    assert!(started_operations(agent.send_command(2, None)).is_empty());
+    for _ in 0..2 {
+        let queued = agent.send_command(2, None);
+        assert!(started_operations(queued).is_empty());
+        let received = (operation_id(2), ProgressStep::Received);
+        assert_eq!(published_progress(queued), [received]);
+    }
     assert_eq!(
         progress_steps(agent.send_command(1, Some("a"))),
         [ProgressStep::Started]
     );
-    let queued = agent.send_command(2, None);
-    assert!(started_operations(queued).is_empty() && progress_steps(queued).is_empty());
     assert_eq!(
         started_operations(agent.finish_teardown(1, TeardownReport::default())),
         [operation_id(2)]
@@ -71,6 +74,27 @@ fn a_whole_host_command_waits_and_a_repeated_command_starts_nothing() {
             .operation_id,
         operation_id(1)
     );
+}
+
+#[test]
+fn a_cancel_command_is_acknowledged_unless_the_teardown_has_started() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    agent.send_command(2, None);
+    for _ in 0..2 {
+        let effects = agent.handle(cancel_command(2));
+        let acknowledged = effects.iter().any(|effect| match effect {
+            Effect::PublishProgress { message, .. } => {
+                message.cancelled
+                    && message.step == ProgressStep::Received
+                    && message.operation_id == operation_id(2)
+            }
+            _ => false,
+        });
+        assert!(acknowledged, "{effects:?}");
+    }
+    let effects = agent.handle(cancel_command(1));
+    assert_eq!(progress_steps(effects), [ProgressStep::Started]);
 }
 
 #[test]

@@ -114,8 +114,8 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
         started_at: None,
         finished_at: None,
         attempts: 1,
-        unanswered: 1,
-        next_attempt_at: Timestamp::from_millis(AT),
+        unused_count: 1,
+        unused_time: Timestamp::from_millis(AT),
         error: None,
         covers_until: version,
         outcomes: vec![OutcomeRow {

@@ -30,6 +30,14 @@ impl Simulation {
             scuttle_agent::nats::decode_command(received)
         };
         let Some(input) = input else { return };
+        if let Input::Command {
+            command: AgentCommand::Teardown(command),
+            ..
+        } = &input
+        {
+            let history = self.oracle.agent_history(host);
+            history.boot_commands.arrived.insert(command.operation_id);
+        }
         let is_cancel = matches!(
             &input,
             Input::Command {

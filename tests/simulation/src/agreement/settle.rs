@@ -43,6 +43,8 @@ impl Simulation {
     /// Checks whether the swarm has settled. After a quiet period, checks that all participants
     /// agree, and ends the run. Records a violation if the swarm does not settle in time.
     pub(crate) fn check_settled(&mut self) {
+        let checked = self.check_redelivery();
+        self.record_check(checked);
         let since = self.now - self.plan.active_ms;
         let open = self.oracle.open_operations().next();
         let waiting = self.agent_hosts.iter().position(|agent_host| {

@@ -2,8 +2,10 @@
 
 use scuttle_controller::outbound::{publisher, replier};
 use scuttle_core::{Effect, Reply};
+use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::subjects;
 
+use crate::oracle::partition::host_index;
 use crate::simulation::{Simulation, note};
 use crate::state::connection::{Connection, build_message};
 use crate::state::controllers::leader_term::Outgoing;
@@ -75,6 +77,15 @@ impl Simulation {
     fn send_effect(&mut self, controller: usize, effect: Effect) {
         let checked = self.oracle.check_sent(controller, &effect);
         self.record_check(checked);
+        if let Effect::Command {
+            host,
+            command: AgentCommand::Teardown(command),
+            ..
+        } = &effect
+        {
+            let history = self.oracle.agent_history(host_index(host));
+            history.boot_commands.sent.insert(command.operation_id);
+        }
         let assignment = self.partitioning.assignment(controller);
         let encoder = &mut self.controllers[controller].encoder;
         let outgoing = publisher::encode_effect(encoder, effect, assignment);

@@ -12,6 +12,13 @@ use scuttle_schemas::agents::AgentCommand;
 use crate::oracle::command_order::CommandOrder;
 use crate::oracle::violation::{AT_MOST_ONCE, Violation};
 
+/// The teardown commands of one host since the current boot of its agent started.
+#[derive(Debug, Default)]
+pub(crate) struct BootCommands {
+    pub(crate) sent: BTreeSet<OperationId>,
+    pub(crate) arrived: BTreeSet<OperationId>,
+}
+
 /// The actions of one host's agents so far, across their restarts.
 #[derive(Debug, Default)]
 pub(crate) struct AgentHistory {
@@ -21,6 +28,7 @@ pub(crate) struct AgentHistory {
     /// The operations that were cancelled before they were started.
     cancelled: BTreeSet<OperationId>,
     highest_epoch: u64,
+    pub(crate) boot_commands: BootCommands,
     order: CommandOrder,
 }
 
@@ -29,6 +37,7 @@ impl AgentHistory {
     /// reported as failed may be in the ledger nevertheless.
     pub(crate) fn start_boot(&mut self, concurrency: usize, entries: &[Entry]) {
         self.order.start_boot(concurrency);
+        self.boot_commands = BootCommands::default();
         for entry in entries {
             match entry {
                 Entry::Epoch { controller_epoch } => {
@@ -49,6 +58,11 @@ impl AgentHistory {
                 Entry::Boot { .. } | Entry::Recorded { .. } => {}
             }
         }
+    }
+
+    /// Returns whether the result of an operation was reported, or is in the ledger.
+    pub(crate) fn has_ended(&self, operation: OperationId) -> bool {
+        self.ended.contains(&operation)
     }
 
     /// Notes that an agent has reported the result of an operation.

@@ -14,6 +14,7 @@ pub(crate) mod operations;
 pub(crate) mod outgoing;
 pub(crate) mod partition;
 pub(crate) mod record;
+pub(crate) mod redelivery;
 pub(crate) mod reports;
 pub(crate) mod shards;
 pub(crate) mod swarm;

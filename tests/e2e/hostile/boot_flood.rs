@@ -1,0 +1,143 @@
+//! An agent that restarts all the time. Each new boot needs the commands of all open operations
+//! again, and the controller must neither send nor announce them for every boot.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use futures_util::stream;
+use scuttle_schemas::HostId;
+use scuttle_schemas::agents::ProgressStep;
+use scuttle_schemas::operations::{OperationsList, OperationsUpdated};
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::teardown_load::LoadResult;
+use scuttle_tests::{Cluster, TestResult};
+use serde_json::json;
+use uuid::Uuid;
+
+/// The number of open operations on the host of the agent that restarts.
+const OPEN: usize = 4_000;
+/// The number of teardowns in each measurement of another host.
+const MEASURED: usize = 100;
+/// The number of heartbeats every 10 ms: 1,500 per second.
+const HEARTBEATS_PER_TICK: usize = 15;
+/// The maximum ratio of the 99th percentiles with and without the flood. It must hold in one of
+/// [`MAX_ROUNDS`] rounds, because the tests share the machine with other work.
+const MAX_SLOWDOWN: f64 = 2.0;
+const MAX_ROUNDS: usize = 5;
+/// The number of times that the command of one operation may be sent within 5 s: a full resend, and
+/// the retries until the agent acknowledges the command.
+const MAX_SENT_IN_FIVE_SECONDS: usize = 4;
+
+#[tokio::test]
+async fn an_agent_with_ever_new_boots_does_not_delay_another_host() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let names: Vec<String> = (0..OPEN).map(|number| format!("decky-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let other = cluster.start_agent("other", &names).await?;
+    let agent = cluster.start_agent("restarting", &names).await?;
+    let tear_down = async |name: &&str| {
+        let accepted = cluster.operator.tear_down(&agent.host, *name).await?;
+        let id = accepted.operation_id;
+        agent.publish_progress(id, ProgressStep::Received).await
+    };
+    let accepted: Vec<Result<()>> = stream::iter(&names)
+        .map(tear_down)
+        .buffer_unordered(256)
+        .collect()
+        .await;
+    accepted.into_iter().collect::<Result<()>>()?;
+
+    let nats = cluster.operator.nats();
+    let mut announced = nats.subscribe(subjects::OPERATIONS_UPDATED).await?;
+    let commands = AgentChannel::Commands.subject(&agent.host);
+    let mut commands = agent.client().nats().subscribe(commands).await?;
+    // The broadcasts of the last teardowns may still arrive.
+    let page: OperationsList = cluster
+        .operator
+        .request(subjects::OPERATIONS_LIST, &json!({ "limit": 1 }))
+        .await?;
+    loop {
+        let message = announced.next().await.context("the connection is closed")?;
+        let message: OperationsUpdated = serde_json::from_slice(&message.payload)?;
+        if message.revision >= page.revision {
+            break;
+        }
+    }
+    let mut targets = names.chunks(MEASURED);
+    let mut last = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..MAX_ROUNDS {
+        let idle = measure(&cluster, &other.host, targets.next().unwrap_or_default()).await?;
+        let flood = tokio::spawn(flood(agent.client().nats().clone(), agent.host.clone()));
+        let started = Instant::now();
+        let flooded = measure(&cluster, &other.host, targets.next().unwrap_or_default()).await?;
+        flood.abort();
+        last = (idle, flooded);
+        let five_seconds = 1 + (started.elapsed().as_secs() / 5) as usize;
+        let sent = count_pending(&mut commands, |_| 1).await;
+        assert!(
+            sent <= OPEN * MAX_SENT_IN_FIVE_SECONDS * (five_seconds + 1),
+            "{sent} commands in {:?}",
+            started.elapsed()
+        );
+        let announced = count_pending(&mut announced, |payload| {
+            let message: OperationsUpdated = serde_json::from_slice(payload).expect("a broadcast");
+            let updated = message.updated.iter();
+            updated.filter(|row| row.host_uuid == agent.host).count()
+        });
+        assert_eq!(announced.await, 0, "retries are not announced");
+        if flooded.as_secs_f64() <= idle.as_secs_f64() * MAX_SLOWDOWN {
+            return Ok(());
+        }
+    }
+    panic!(
+        "the 99th percentile is {:?} without and {:?} with the flood",
+        last.0, last.1
+    )
+}
+
+/// Requests teardowns of these deckies one after another, and returns the 99th percentile of the
+/// times until they are accepted.
+async fn measure(cluster: &Cluster, host: &HostId, deckies: &[&str]) -> Result<Duration> {
+    let mut times = Vec::new();
+    for decky in deckies {
+        let start = Instant::now();
+        cluster.operator.tear_down(host, *decky).await?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(LoadResult::percentile(&times, 99).unwrap_or_default())
+}
+
+/// Sends heartbeats, each with a new boot, until the task is aborted.
+async fn flood(nats: async_nats::Client, host: HostId) -> Result<()> {
+    let subject = AgentChannel::Heartbeat.subject(&host);
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        ticks.tick().await;
+        for _ in 0..HEARTBEATS_PER_TICK {
+            let heartbeat = json!({ "type": "scuttle.v1.heartbeat", "host_uuid": host,
+                "agent_version": "restarting", "boot_id": Uuid::now_v7(), "sequence": 1,
+                "interval_ms": 10_000, "page": 1, "pages": 1 });
+            let payload = heartbeat.to_string().into();
+            let inbox = "_INBOX.flood";
+            nats.publish_with_reply(subject.clone(), inbox, payload)
+                .await?;
+        }
+        nats.flush().await?;
+    }
+}
+
+/// Adds up a count of every message that has arrived.
+async fn count_pending(
+    messages: &mut async_nats::Subscriber,
+    count: impl Fn(&[u8]) -> usize,
+) -> usize {
+    let mut sum = 0;
+    while let Ok(Some(message)) =
+        tokio::time::timeout(Duration::from_millis(100), messages.next()).await
+    {
+        sum += count(&message.payload);
+    }
+    sum
+}
