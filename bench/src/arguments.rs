@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// A million shards on ten thousand hosts: accepted teardowns, memory, start, heartbeats,
     /// listing, checkpoints
     Scale,
+    /// 300,000 open operations on 1,000 hosts with silent agents: accepted teardowns, and the cost
+    /// of an idle controller
+    Backlog,
     /// How operators and other agents are served while one agent floods the controller
     Flood(FloodArgs),
     /// Teardowns on a real Docker Engine, compared with `docker compose down` and

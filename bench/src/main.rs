@@ -24,7 +24,9 @@ use crate::baselines::{echo, sqlite};
 use crate::environment::shared::Environment;
 use crate::load::generator;
 use crate::report::summary::Report;
-use crate::workloads::{accept, cluster, docker, flood, partitions, peers, scale, teardown};
+use crate::workloads::{
+    accept, backlog, cluster, docker, flood, partitions, peers, scale, teardown,
+};
 
 fn main() -> ExitCode {
     let Args { command, options } = Args::parse();
@@ -77,6 +79,7 @@ async fn measure(command: Option<Command>, options: &Options) -> Result<ExitCode
         Some(Command::Cluster) => cluster::run(environment, figures).await?,
         Some(Command::Teardown) => teardown::run(environment, figures).await?,
         Some(Command::Scale) => scale::run(environment, figures).await?,
+        Some(Command::Backlog) => backlog::run(environment, figures).await?,
         Some(Command::Partitions) => partitions::run(environment, figures).await?,
         _ => {
             accept::run(environment, figures).await?;

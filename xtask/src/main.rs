@@ -48,8 +48,8 @@ Programs
                       --partitions N divides the hosts over N partitions
   sim                 Run the deterministic simulation: --seeds N, or --seed S [--all] to replay a seed.
                       --planted [NAME…] checks that the simulation finds each planted bug
-  bench [NAME]        Measure: accept, peers, cluster, teardown, scale, partitions or flood; without a
-                      name, the first five
+  bench [NAME]        Measure: accept, peers, cluster, teardown, scale, partitions, backlog or flood;
+                      without a name, the first five
   bench docker        Compare teardowns on a real dockerd with Compose. Needs root, like the Docker tests
   bench instructions  Count the instructions of the core's steps and compare them with the recorded
                       counts. --renew records the counts of this machine

@@ -55,6 +55,11 @@ impl SwarmData {
         })
     }
 
+    /// Returns the boot that all reports of the hosts name.
+    pub(crate) fn boot(&self) -> BootId {
+        self.boot
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("controller")
     }

@@ -3,6 +3,7 @@
 //! The services for comparison are in baselines/.
 
 pub(crate) mod accept;
+pub(crate) mod backlog;
 pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod flood;

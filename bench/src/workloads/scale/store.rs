@@ -22,7 +22,7 @@ const BATCH_SIZE: usize = 64;
 const SURPLUS: usize = 50_000;
 
 /// Moves the whole journal to the rows.
-pub(super) fn empty_journal(data_dir: &Path) -> Result<()> {
+pub(crate) fn empty_journal(data_dir: &Path) -> Result<()> {
     RedbStore::open(data_dir)?.checkpoint(usize::MAX)?;
     Ok(())
 }
