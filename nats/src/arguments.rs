@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::connect_config::{ConnectConfig, Credentials, DEFAULT_URL, Tls};
+use crate::connect_config::{ConnectConfig, DEFAULT_URL};
+use crate::credentials::Credentials;
 use crate::secret::Secret;
+use crate::tls::Tls;
 
 /// The options `--nats-…` and `--tls-…`, whose combination has been checked.
 #[derive(Debug, Clone)]
@@ -134,7 +136,8 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::Arguments;
-    use crate::connect_config::{Credentials, Tls};
+    use crate::credentials::Credentials;
+    use crate::tls::Tls;
 
     #[derive(Parser)]
     struct Program {

@@ -1,12 +1,11 @@
 //! The configuration of a connection: the servers, the credentials, and TLS.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use async_nats::rustls::ClientConfig;
 use async_nats::{ConnectOptions, ServerAddr};
 
+use crate::credentials::Credentials;
 use crate::error::ConnectConfigError;
-use crate::secret::Secret;
+use crate::tls::{self, Tls};
 
 /// The address of the NATS server if none is given.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -19,30 +18,6 @@ pub struct ConnectConfig {
     pub url: String,
     pub credentials: Credentials,
     pub tls: Tls,
-}
-
-/// The credentials with which a program authenticates to the NATS server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Credentials {
-    #[default]
-    Anonymous,
-    Password {
-        user: String,
-        password: Secret,
-    },
-    /// A NATS credentials file.
-    File(PathBuf),
-}
-
-/// The TLS configuration. If any part of it is set, a connection without TLS is rejected.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The PEM file with the only certificate authorities to trust. `None` to trust those of the
-    /// system.
-    pub ca: Option<PathBuf>,
-    /// The PEM files with this program's certificate and private key, for servers that require a
-    /// client certificate.
-    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 impl ConnectConfig {
@@ -68,67 +43,28 @@ impl ConnectConfig {
     /// If a file cannot be read, or does not contain credentials, a certificate or a key as
     /// expected.
     pub fn connect_options(&self) -> Result<ConnectOptions, ConnectConfigError> {
-        let options = ConnectOptions::new();
-        let options = match &self.credentials {
-            Credentials::Anonymous => options,
-            Credentials::Password { user, password } => {
-                options.user_and_password(user.clone(), password.expose().to_owned())
-            }
-            Credentials::File(path) => {
-                let text = read("NATS credentials", path)?;
-                options
-                    .credentials(&text)
-                    .map_err(|cause| ConnectConfigError::NoCreds {
-                        path: path.clone(),
-                        cause,
-                    })?
-            }
+        let options = self.credentials.apply(ConnectOptions::new())?;
+        let options = match self.tls_client_config()? {
+            Some(config) => options.tls_client_config(config),
+            None => options,
         };
-        self.tls.apply(options)
+        Ok(options.require_tls(self.tls.is_required()))
     }
-}
 
-impl Tls {
-    fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, ConnectConfigError> {
-        if let Some(ca) = &self.ca {
-            // With an empty file, the client would trust no authority, and report only "unknown
-            // issuer".
-            check_pem("authority's certificate", "CERTIFICATE", ca)?;
-            options = options.add_root_certificates(ca.clone());
+    /// Returns the TLS configuration, or `None` if neither an option nor an address asks for TLS.
+    pub(crate) fn tls_client_config(&self) -> Result<Option<ClientConfig>, ConnectConfigError> {
+        let servers = self.server_addresses()?;
+        if self.tls.is_required() || servers.iter().any(ServerAddr::tls_required) {
+            return tls::client_config(&self.tls, &servers).map(Some);
         }
-        if let Some((certificate, key)) = &self.own {
-            check_pem("certificate", "CERTIFICATE", certificate)?;
-            check_pem("private key", "PRIVATE KEY", key)?;
-            options = options.add_client_certificate(certificate.clone(), key.clone());
-        }
-        let required = self.ca.is_some() || self.own.is_some();
-        Ok(options.require_tls(required))
+        Ok(None)
     }
-}
 
-/// Checks that a PEM file contains a section with this label, such as CERTIFICATE or PRIVATE KEY.
-/// `what` describes the content of the file in errors.
-///
-/// # Errors
-/// If the file cannot be read, or has no such section.
-pub fn check_pem(what: &'static str, label: &str, path: &Path) -> Result<(), ConnectConfigError> {
-    let text = read(what, path)?;
-    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.contains(label);
-    if text.lines().any(begins) {
-        return Ok(());
+    /// Returns the TLS configuration for a server that requires TLS although nothing in this
+    /// configuration asks for it.
+    pub(crate) fn system_tls_config(&self) -> Result<ClientConfig, ConnectConfigError> {
+        tls::client_config(&self.tls, &self.server_addresses()?)
     }
-    Err(ConnectConfigError::NoPem {
-        what,
-        path: path.to_owned(),
-    })
-}
-
-fn read(what: &'static str, path: &Path) -> Result<String, ConnectConfigError> {
-    fs::read_to_string(path).map_err(|cause| ConnectConfigError::Unreadable {
-        what,
-        path: path.to_owned(),
-        cause,
-    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,15 @@ pub enum ConnectConfigError {
         what: &'static str,
         path: PathBuf,
     },
+    #[error("the {what} in {} is not valid: {cause}; check that the file is the one that was issued", .path.display())]
+    InvalidPem {
+        /// What the file should contain.
+        what: &'static str,
+        path: PathBuf,
+        cause: String,
+    },
+    #[error("cannot set up TLS: {0}; check --tls-ca and the authorities that the system trusts")]
+    Tls(String),
 }
 
 /// Returns advice for the operator on a failed connection.

@@ -6,19 +6,7 @@ use crate::types::ids::HostId;
 
 /// A placeholder in the permissions of a NATS scoped signing key. The NATS server replaces it with
 /// the name of the user.
-const USER_NAME: &str = "{{name()}}";
-
-/// Returns the prefix of the inboxes of a host's agent. The agent's permissions exclude all inboxes
-/// with other prefixes.
-pub fn agent_inbox_prefix(host: &HostId) -> String {
-    format!("_INBOX.{host}")
-}
-
-/// Returns the wildcard subject of an agent's inboxes, for the permissions of a NATS scoped signing
-/// key. The name of the agent's user, which is the id of its host, is left as a placeholder.
-pub fn user_inboxes() -> String {
-    format!("_INBOX.{USER_NAME}.>")
-}
+pub(crate) const USER_NAME: &str = "{{name()}}";
 
 /// A kind of subject between the controller and one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +59,13 @@ impl AgentChannel {
         let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
         (token == self.token()).then_some(host)
     }
+}
+
+/// Returns the host id in the subject of a report, without checking that the id is valid. Returns
+/// `None` for any other subject.
+pub(crate) fn reporting_host(subject: &str) -> Option<&str> {
+    let (host, _) = subject.strip_prefix("agent.")?.split_once('.')?;
+    Some(host)
 }
 
 fn agent_subject(host: impl fmt::Display, token: &str) -> String {

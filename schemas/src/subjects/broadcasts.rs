@@ -9,3 +9,9 @@ pub const OPERATIONS_UPDATED: &str = "operations.updated";
 
 /// All broadcast subjects.
 pub const BROADCASTS: [&str; 3] = [SHARDS_UPDATED, HOSTS_UPDATED, OPERATIONS_UPDATED];
+
+/// Returns the subject to which the accounts of operators and viewers map what is sent on a
+/// broadcast subject from within the account. No role may subscribe to it.
+pub fn diverted_subject(broadcast: &str) -> String {
+    format!("_DIVERTED.{broadcast}")
+}

@@ -1,7 +1,8 @@
-//! Reply subjects, and which of them a request may have.
+//! Inboxes and other reply subjects, and which of them a request may have.
 
-use crate::subjects::broadcasts::BROADCASTS;
+use crate::subjects::agents::{USER_NAME, reporting_host};
 use crate::subjects::partitions::is_partition_request;
+use crate::types::ids::HostId;
 
 /// The wildcard subject of the inboxes of clients and agents.
 pub const ALL_INBOXES: &str = "_INBOX.>";
@@ -10,6 +11,33 @@ pub const CROSS_ACCOUNT_REPLIES: &str = "_R_.>";
 /// The prefix of the inboxes of controllers, in which they receive replies from `JetStream` and
 /// from each other. No other user may publish or subscribe there.
 pub const CONTROLLER_INBOX_PREFIX: &str = "_CONTROLLER";
+
+/// The prefix of the inboxes of clients and agents.
+const INBOX_PREFIX: &str = "_INBOX";
+
+/// Returns the prefix of the inboxes of a user. The user's permissions exclude all inboxes with
+/// other prefixes, so no user can read the replies to another.
+pub fn inbox_prefix(user: &str) -> String {
+    format!("{INBOX_PREFIX}.{user}")
+}
+
+/// Returns the prefix of the inboxes of a host's agent. The agent's permissions exclude all inboxes
+/// with other prefixes.
+pub fn agent_inbox_prefix(host: &HostId) -> String {
+    inbox_prefix(host.as_str())
+}
+
+/// Returns the wildcard subject of a user's inboxes, for the permissions of a NATS scoped signing
+/// key. The name of the user, which for an agent is the id of its host, is left as a placeholder.
+pub fn user_inboxes() -> String {
+    format!("{}.>", inbox_prefix(USER_NAME))
+}
+
+/// Returns whether the NATS server has assigned a reply subject, which it does for a request from
+/// another account. The server rejects such a reply subject from a client.
+pub fn is_cross_account_reply(reply: &str) -> bool {
+    reply.starts_with("_R_.")
+}
 
 /// Returns whether a reply subject is an inbox of a controller.
 pub fn is_controller_inbox(reply: &str) -> bool {
@@ -21,16 +49,26 @@ pub fn is_controller_inbox(reply: &str) -> bool {
 /// `reply`.
 ///
 /// The client chooses the reply subject, but the controller may publish on subjects on which the
-/// client may not. So a reply must not become, for example, a command or a broadcast. The reply to
-/// a request of another controller must go to a controller's inbox.
+/// client may not. So a reply goes only to an inbox, and only to one of the requester:
+///
+/// - the reply to another controller goes to a controller's inbox;
+/// - the reply to an agent goes to an inbox of its host;
+/// - the reply to any other requester goes to the subject that the NATS server assigns to a request
+///   from another account or, on a server without accounts, to an inbox.
 pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
+    if reply.contains(['*', '>']) || reply.split('.').any(str::is_empty) {
+        return false;
+    }
     if is_partition_request(request) {
         return is_controller_inbox(reply);
     }
-    let is_reserved = ["agent.", "swarm.", "scuttle.", "_CONTROLLER.", "$"]
-        .iter()
-        .any(|prefix| reply.starts_with(prefix));
-    !is_reserved && !BROADCASTS.contains(&reply)
+    let rest = reply.strip_prefix(INBOX_PREFIX);
+    let rest = rest.and_then(|rest| rest.strip_prefix('.'));
+    if let Some(host) = reporting_host(request) {
+        let rest = rest.and_then(|rest| rest.strip_prefix(host));
+        return rest.is_some_and(|rest| rest.starts_with('.'));
+    }
+    rest.is_some() || is_cross_account_reply(reply)
 }
 
 #[cfg(test)]
@@ -41,8 +79,8 @@ mod tests {
     use crate::types::partition::Partition;
 
     #[test]
-    fn a_reply_must_not_go_to_a_subject_of_scuttle() {
-        for reply in ["_INBOX.x.1", "_R_.abc", "_INBOX_worker.1", "inbox"] {
+    fn a_reply_goes_only_to_an_inbox() {
+        for reply in ["_INBOX.alice.x.1", "_INBOX.x", "_R_.abc.def"] {
             assert!(is_allowed_reply_subject(TEARDOWN, reply), "{reply}");
         }
         for reply in [
@@ -52,6 +90,13 @@ mod tests {
             "scuttle.journal.0",
             "_CONTROLLER.1",
             "$SYS.REQ.USER.INFO",
+            "inbox",
+            "_INBOX",
+            "_INBOX_worker.1",
+            "_INBOX.>",
+            "_INBOX.*.1",
+            "_INBOX..1",
+            "_R_",
         ] {
             assert!(!is_allowed_reply_subject(TEARDOWN, reply), "{reply}");
         }
@@ -64,6 +109,23 @@ mod tests {
             "scuttle.journal.0",
         ] {
             assert!(!is_allowed_reply_subject(&request, reply), "{reply}");
+        }
+    }
+
+    #[test]
+    fn the_reply_to_an_agent_goes_to_an_inbox_of_its_host() {
+        for channel in ["heartbeat", "results"] {
+            let request = format!("agent.worker-a.{channel}");
+            assert!(is_allowed_reply_subject(&request, "_INBOX.worker-a.x.1"));
+            for reply in [
+                "_INBOX.worker-b.1",
+                "_INBOX.worker-ab.1",
+                "_INBOX.worker-a",
+                "_INBOX.x",
+                "_R_.abc",
+            ] {
+                assert!(!is_allowed_reply_subject(&request, reply), "{reply}");
+            }
         }
     }
 }

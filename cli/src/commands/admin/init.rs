@@ -98,7 +98,7 @@ impl Init {
     /// server certificate is given.
     fn server_tls(&self) -> Result<Option<ServerTls>, Failure> {
         let check = |path: &Path, what, label| {
-            scuttle_nats::connect_config::check_pem(what, label, path)?;
+            scuttle_nats::file::check_pem(what, label, path)?;
             Ok::<_, Failure>(files::to_absolute(path)?)
         };
         let (Some(certificate), Some(key)) = (&self.server_cert, &self.server_key) else {
