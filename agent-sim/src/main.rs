@@ -81,7 +81,9 @@ async fn connect(args: &Args) -> Result<Connection> {
     scuttle_nats::check_max_payload(connection.client().max_payload())?;
     if args.enroll {
         let config = args.operator_connect_config()?;
-        let operator = Connection::connect("scuttle-agent-sim, enrolling", &config, None).await?;
+        let inbox = config.credentials.inbox_prefix();
+        let name = "scuttle-agent-sim, enrolling";
+        let operator = Connection::connect(name, &config, inbox.as_deref()).await?;
         enroll::enroll_hosts(operator.client(), &fleet::host_ids(args)).await?;
     }
     Ok(connection)

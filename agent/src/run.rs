@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use scuttle_nats::check_max_payload;
 use scuttle_schemas::agents::Heartbeat;
-use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{BootId, HostId, Note, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -172,7 +172,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             concurrency: settings.concurrency,
         };
         let host = settings.host;
-        let inbox = connection.client().new_inbox();
+        let inbox = subjects::agent_inbox_prefix(&host);
+        let inbox = format!("{inbox}.{}", Uuid::now_v7().simple());
         let subscribe = |subject: String| {
             let (client, host) = (connection.client().clone(), host.clone());
             async move {

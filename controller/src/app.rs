@@ -174,6 +174,7 @@ impl App {
                     stream: JournalStream::new(client, cluster.replicas, assignment),
                     lease_client: cluster.lease_client.clone(),
                     rebalancer: cluster.rebalancer.clone(),
+                    access: &self.config.nats,
                     connected,
                     audit: &self.audit,
                     metrics: &self.metrics,
@@ -226,6 +227,7 @@ impl App {
         let (term, step_down) = Term::start(self.shutdown.clone());
         let leader = LeaderContext {
             client,
+            access: &self.config.nats,
             connected,
             audit: &self.audit,
             metrics: &self.metrics,

@@ -104,6 +104,12 @@ pub enum Input {
         /// The agent's version and boot, and the host's inventory if it has changed.
         heartbeat: Heartbeat,
     },
+    /// The agent of a host sends malformed messages, so its reports are no longer read. This input
+    /// comes from the controller itself.
+    Quarantine {
+        /// The host that the subjects of the messages name.
+        host: HostId,
+    },
     /// A broadcast from the leader of another partition, to be published with this partition's next
     /// revision.
     Relay {
@@ -137,6 +143,14 @@ pub enum Effect {
     /// A broadcast on `operations.updated`, with the operation's trace context if the message
     /// announces only one operation.
     OperationsUpdated(OperationsUpdated, Option<Trace>),
+    /// The reports of a host are no longer read, or are read again. This effect is for the
+    /// controller itself and is not published.
+    Quarantine {
+        /// The host that sends the reports.
+        host: HostId,
+        /// Whether the reports are dropped from now on.
+        quarantined: bool,
+    },
     /// A broadcast of another partition, published in this partition's sequence of revisions.
     Relayed {
         /// The revision that replaces the broadcast's original revision.

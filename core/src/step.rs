@@ -58,6 +58,10 @@ impl State {
                 self.apply_progress(now, &host, &progress);
                 return None;
             }
+            Input::Quarantine { host } => {
+                self.quarantine(&host);
+                return None;
+            }
             Input::Relay {
                 from,
                 broadcast,

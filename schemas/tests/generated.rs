@@ -341,7 +341,6 @@ fn subjects() -> BTreeSet<String> {
     .into_iter()
     .flat_map(str::lines)
     .map(str::trim)
-    .filter(|line| !line.contains("SERVICE_NAME"))
     .filter_map(|line| {
         if line.starts_with("pub const ") {
             quoted(line)

@@ -44,8 +44,14 @@ impl CertificateAuthority {
     /// Issues a certificate for `name` and 127.0.0.1. Returns the paths of the certificate and of
     /// its private key.
     pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        self.issue_for(name, &[name, "127.0.0.1"])
+    }
+
+    /// Issues a certificate for these names and addresses. Returns the paths of the certificate and
+    /// of its private key, which contain `name`.
+    pub fn issue_for(&self, name: &str, names: &[&str]) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
-        let names = [name.to_owned(), "127.0.0.1".to_owned()];
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names)?;
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use scuttle_schemas::subjects;
 use uuid::Uuid;
 
 /// The delay before a test's client reconnects. It is short, so that the client reconnects as soon
@@ -85,12 +86,14 @@ impl Passwords {
         ]
     }
 
-    /// Returns options for connecting as `role`, and for reconnecting after a short delay.
+    /// Returns options for connecting as `role` with the user's inbox prefix, and for reconnecting
+    /// after a short delay. The agent of a host needs the inbox prefix of its host instead.
     pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         async_nats::ConnectOptions::with_user_and_password(
             role.user().to_owned(),
             self.password(role).to_owned(),
         )
+        .custom_inbox_prefix(subjects::inbox_prefix(role.user()))
         .reconnect_delay_callback(|_| RECONNECT_DELAY)
     }
 }

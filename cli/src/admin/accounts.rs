@@ -1,11 +1,14 @@
 //! The four NATS accounts that `scuttle init` creates: their names, imports, exports and limits.
 //! The example configuration `nats.conf` defines the same accounts.
 
+use std::collections::BTreeMap;
+
 use nkeys::KeyPair;
 use scuttle_schemas::subjects;
 
 use crate::admin::jwt::claims::{
-    Account, AccountLimits, Crossing, Export, Import, Kind, Permission, Permissions, UNLIMITED,
+    Account, AccountLimits, Crossing, Export, Import, Kind, Mapping, Permission, Permissions,
+    UNLIMITED,
 };
 use crate::admin::roles::Role;
 
@@ -95,7 +98,11 @@ impl AccountName {
                 consumer: jetstream,
             },
             signing_keys: scopes.map(|(role, key)| role.to_scope(key)).collect(),
-            revocations: std::collections::BTreeMap::new(),
+            revocations: BTreeMap::new(),
+            mappings: match self {
+                Self::Operators | Self::Viewers => diverted_broadcasts(),
+                Self::Scuttle | Self::System => BTreeMap::new(),
+            },
             default_permissions: Permissions {
                 publish: Permission::deny_all(),
                 subscribe: Permission::deny_all(),
@@ -153,6 +160,17 @@ impl AccountName {
 fn all_requests() -> Vec<&'static str> {
     let changes = subjects::CHANGE_REQUESTS.into_iter();
     changes.chain(subjects::READ_REQUESTS).collect()
+}
+
+/// Returns mappings for the broadcast subjects, for an account that imports them. The server maps
+/// what comes from within the account, such as a reply whose reply subject a user chose, but not
+/// what comes through the import. So no user can make a reply appear as a broadcast.
+fn diverted_broadcasts() -> BTreeMap<String, Vec<Mapping>> {
+    let divert = |broadcast: &str| {
+        let subject = subjects::diverted_subject(broadcast);
+        (broadcast.to_owned(), vec![Mapping { subject }])
+    };
+    subjects::BROADCASTS.map(divert).into()
 }
 
 /// Returns the exports of the `SCUTTLE` account.

@@ -100,7 +100,7 @@ impl Role {
             ),
             Self::System => (
                 vec![CLAIMS_UPDATE.to_owned()],
-                vec![subjects::ALL_INBOXES.to_owned()],
+                vec![subjects::user_inboxes()],
             ),
         };
         Template {
@@ -125,8 +125,8 @@ impl Role {
     /// what the role's program needs, so that a stolen login cannot fill the server's memory.
     fn max_subscriptions(self) -> i64 {
         match self {
-            // The service has about 20: ten endpoints, three discovery verbs in three forms each,
-            // and progress. A store in JetStream needs a few more.
+            // The connection for reads has about 15: its endpoints, and three discovery verbs in
+            // three forms each. With several partitions, it is one more endpoint for each list.
             Self::Controller => 128,
             // Commands and an inbox.
             Self::Agent | Self::System => 8,
@@ -160,7 +160,7 @@ const REPORTS: [AgentChannel; 3] = [
 
 fn readable_subjects() -> Vec<String> {
     to_strings(&subjects::BROADCASTS)
-        .chain(to_strings(&[subjects::ALL_INBOXES]))
+        .chain([subjects::user_inboxes()])
         .collect()
 }
 

@@ -31,7 +31,8 @@ pub(crate) struct ConnectionArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) config: ConnectConfig,
-    /// The prefix of inbox subjects, if the NATS context sets one. `None` means the default prefix.
+    /// The prefix of inbox subjects, if the NATS context sets one. `None` means the prefix for the
+    /// user.
     pub(crate) inbox_prefix: Option<String>,
     /// The source of the settings, for messages: for example, `the NATS context lab`.
     pub(crate) source: String,

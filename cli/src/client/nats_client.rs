@@ -16,8 +16,6 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use crate::admin::jwt::claims::User;
-use crate::admin::jwt::token::Claims;
 
 /// The maximum time to wait for a reply. The controller replies as soon as a change is durable.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,7 +143,9 @@ impl Client {
                 let _ = event.map(|event| sender.send(event));
                 std::future::ready(())
             });
-        if let Some(prefix) = &connection.inbox_prefix {
+        let prefix =
+            (connection.inbox_prefix.clone()).or_else(|| config.credentials.inbox_prefix());
+        if let Some(prefix) = prefix {
             options = options.custom_inbox_prefix(prefix);
         }
         match options.connect(servers).await {
@@ -326,15 +326,8 @@ pub(crate) async fn wait_until_denied(
 /// Returns a name for the user of a login, for messages: the user name or the name in the
 /// credentials file. If no name can be read from the file, returns the path of the file.
 fn user_name(credentials: &Credentials) -> String {
-    match credentials {
-        Credentials::Anonymous => "an anonymous user".to_owned(),
-        Credentials::Password { user, .. } => user.clone(),
-        Credentials::File(path) => std::fs::read_to_string(path)
-            .ok()
-            .and_then(|text| {
-                let token = text.lines().find(|line| line.starts_with("ey"))?;
-                Some(Claims::<User>::decode(token).ok()?.name)
-            })
-            .unwrap_or_else(|| path.display().to_string()),
-    }
+    credentials.user().unwrap_or_else(|| match credentials {
+        Credentials::File(path) => path.display().to_string(),
+        _ => "an anonymous user".to_owned(),
+    })
 }

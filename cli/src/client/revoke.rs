@@ -77,7 +77,7 @@ async fn push_account(
     let token = keystore.load_token(account)?;
     let mut connection = connection.clone();
     connection.config.credentials = Credentials::File(keystore.credentials("system"));
-    // The system user's permissions allow only the default inboxes.
+    // A prefix in the NATS context is for another user.
     connection.inbox_prefix = None;
     let account = account.name();
     let not_updated = |cause| RevokeError::NotUpdated { account, cause };

@@ -122,7 +122,10 @@ enum Kind {
 impl Kind {
     fn of(input: &Input) -> Self {
         match input {
-            Input::Progress { .. } | Input::Result { .. } | Input::Heartbeat { .. } => Self::Report,
+            Input::Progress { .. }
+            | Input::Result { .. }
+            | Input::Heartbeat { .. }
+            | Input::Quarantine { .. } => Self::Report,
             Input::ShardsList(_)
             | Input::HostsList(_)
             | Input::OperationsList(_)

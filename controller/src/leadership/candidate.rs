@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::Client;
+use scuttle_nats::ConnectConfig;
 use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -56,6 +57,8 @@ pub struct Candidate<'a> {
     /// writing to the stream does not delay a renewal.
     pub lease_client: Client,
     pub rebalancer: Rebalancer,
+    /// How a leader connects for receiving.
+    pub access: &'a ConnectConfig,
     /// Whether the connection of `stream` is up.
     pub connected: Connected,
     pub audit: &'a Audit,
@@ -299,6 +302,7 @@ impl Candidate<'_> {
             .trim_while_leading(self.data_dir, rows, guard);
         let leader = LeaderContext {
             client: self.stream.client.clone(),
+            access: self.access,
             connected: self.connected.clone(),
             audit: self.audit,
             metrics: self.metrics,

@@ -1,23 +1,25 @@
 //! Leads a partition, from the first request that is read to the last reply that is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::Client;
-use async_nats::service::Service;
 use scuttle_core::State;
+use scuttle_nats::ConnectConfig;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
 
 use crate::admission::capacity::{Capacity, Limits};
+use crate::admission::quarantine::Quarantine;
 use crate::clock;
 use crate::engine::{Engine, MAX_OUTBOX_COMMITS};
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StepDown, StopReason, Term};
 use crate::nats::connection::Connected;
-use crate::nats::service;
+use crate::nats::receivers::{Group, GroupSubscriptions, Receivers};
 use crate::observability::audit::Audit;
 use crate::observability::event_log::EventLog;
 use crate::observability::health::Health;
@@ -27,6 +29,7 @@ use crate::outbound::replier::Replier;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::NameRegistry;
 use crate::partition::scatter_gather::ScatterGather;
+use crate::request::discovery::Service;
 use crate::request::endpoint::Endpoint;
 use crate::request::pipeline::{Intake, JobSender, Pipeline};
 use crate::request::{published, serve};
@@ -38,7 +41,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The resources of a leader, except its state and its store.
 #[derive(Debug)]
 pub struct LeaderContext<'a> {
+    /// The connection on which the leader sends. Only controllers can publish to it.
     pub client: Client,
+    /// How to connect for receiving.
+    pub access: &'a ConnectConfig,
     /// Whether the connection of `client` is up.
     pub connected: Connected,
     pub audit: &'a Audit,
@@ -71,6 +77,7 @@ impl LeaderContext<'_> {
             capacity: capacity.clone(),
             outbox: outbox_sender.downgrade(),
         });
+        let quarantine = Quarantine::default();
         let replier = Replier::new(
             self.client.clone(),
             self.connected.clone(),
@@ -84,6 +91,8 @@ impl LeaderContext<'_> {
             assignment: self.assignment,
             replier: replier.clone(),
             event_log: EventLog::new(&state),
+            quarantine: quarantine.clone(),
+            audit: self.audit.clone(),
         };
         // Sending goes before reading: a flood of requests must not delay the replies.
         let publishing = tokio::spawn(unconstrained(publisher.run(outbox)));
@@ -104,36 +113,39 @@ impl LeaderContext<'_> {
         let intake = Intake {
             capacity,
             counters,
+            quarantine,
+            from_accounts: Arc::default(),
             term: self.term.clone(),
             assignment: self.assignment,
             names: self.names.clone(),
         };
         let subscribed = self.subscribe(intake, jobs_sender, replier).await;
         match &subscribed {
-            Ok(_) => {
-                self.health.set_leading(self.connected);
+            Ok(Subscribed { receivers, .. }) => {
+                let connections = receivers.states().chain([self.connected]);
+                self.health.set_leading(connections.collect());
                 info!("ready");
             }
             Err(error) => error!("{error:#}"),
         }
 
-        // The engine ends when the term ends, when the subscriptions end, or when a commit failed.
+        // The engine ends when the term ends, when there are no subscriptions, or when a commit
+        // failed.
         match engine.await.context("the engine panicked")? {
             Err(StoreError::Journal(error)) => warn!("stepped down: {error}"),
             Err(error) => return Err(error.into()),
             Ok(()) => match self.term.stop_reason() {
                 Some(StopReason::Shutdown) => info!("stopped: everything is on disk"),
                 Some(StopReason::SteppedDown) => warn!("stepped down: lease expired"),
-                // The client ends on a message that it cannot parse.
-                None => error!("the NATS client has ended: everything is on disk; starting again"),
+                None => error!("no request can be received: everything is on disk; starting again"),
             },
         }
         let finishing = async {
             let _ = publishing.await;
-            if let Ok(Subscribed { service, tasks }) = subscribed {
+            if let Ok(Subscribed { receivers, tasks }) = subscribed {
                 // No more requests are received. Those that have arrived are rejected with the
                 // reason.
-                let _ = service.stop().await;
+                receivers.drain().await;
                 tasks.join_all().await;
             }
             self.client.flush().await
@@ -149,18 +161,19 @@ impl LeaderContext<'_> {
 
     /// Subscribes to all subjects of this leader and starts a task for each subscription. The tasks
     /// that pass inputs to the engine hold senders of jobs until the term ends, which keeps the
-    /// engine running.
+    /// engine running. Returns when all subscriptions are active, or when the term ends.
     async fn subscribe(
         &self,
         intake: Intake,
         jobs: JobSender,
         replier: Replier,
     ) -> anyhow::Result<Subscribed> {
-        let (client, assignment) = (&self.client, self.assignment);
+        let assignment = self.assignment;
+        let mut subscriptions = GroupSubscriptions::default();
+        let mut service = Service::new(intake.counters.clone());
         let mut tasks = JoinSet::new();
-        let progress = client
-            .subscribe(AgentChannel::Progress.wildcard_subject())
-            .await?;
+        let progress = [AgentChannel::Progress.wildcard_subject()];
+        let progress = subscriptions.add(Group::Reports, progress);
         // `unconstrained`: a task takes all of its waiting messages before another task runs.
         // Otherwise, the messages that arrive while it waits would overflow its subscription.
         tasks.spawn(unconstrained(published::serve_progress(
@@ -168,17 +181,10 @@ impl LeaderContext<'_> {
             intake.clone(),
             jobs.clone(),
         )));
-        let failed =
-            |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-        let service = service::start(client, &intake.counters).await;
-        let service = service.map_err(failed)?;
-        let add = async |subject: String, name: &str| {
-            let endpoint = service.endpoint_builder().name(name).add(subject).await;
-            endpoint.map_err(failed)
-        };
         for endpoint in Endpoint::ALL {
             let (subject, name) = assignment.endpoint_subject(endpoint);
-            let requests = add(subject, &name).await?;
+            let requests = subscriptions.add(group_of(endpoint, assignment), [subject.clone()]);
+            service.add(endpoint, name, subject);
             let pipeline = Pipeline {
                 endpoint,
                 intake: intake.clone(),
@@ -189,9 +195,8 @@ impl LeaderContext<'_> {
         }
         if assignment.is_one_of_several() && assignment.is_first() {
             for broadcast in subjects::BROADCASTS {
-                let relays = client
-                    .subscribe(subjects::relay_subject(None, broadcast))
-                    .await?;
+                let relays = [subjects::relay_subject(None, broadcast)];
+                let relays = subscriptions.add(Group::Peers, relays);
                 tasks.spawn(unconstrained(published::serve_relays(
                     relays,
                     intake.clone(),
@@ -199,26 +204,48 @@ impl LeaderContext<'_> {
                 )));
             }
             let gather = ScatterGather {
-                client: client.clone(),
+                client: self.client.clone(),
                 counters: intake.counters.clone(),
                 lease: self.lease.clone(),
                 term: intake.term.clone(),
                 partitions: assignment.partitions,
-                replier,
+                replier: replier.clone(),
                 permits: ScatterGather::new_permits(),
             };
             for endpoint in Endpoint::ALL.into_iter().filter(|one| one.is_read()) {
-                let requests = add(endpoint.subject(), endpoint.name()).await?;
+                let requests = subscriptions.add(Group::Reads, [endpoint.subject()]);
+                service.add(endpoint, endpoint.name().to_owned(), endpoint.subject());
                 tasks.spawn(gather.clone().serve_endpoint(endpoint, requests));
             }
         }
-        Ok(Subscribed { service, tasks })
+        let discovery = service.subscribe(&mut subscriptions);
+        tasks.spawn(service.serve(discovery, replier));
+        let receivers = subscriptions.start(self.access, &intake.counters)?;
+        tokio::select! {
+            () = receivers.wait_until_up() => {}
+            () = self.term.ended() => {}
+        }
+        Ok(Subscribed { receivers, tasks })
+    }
+}
+
+/// Returns the group of senders from which the requests to an endpoint come. With several
+/// partitions, reads come from the leader of the first partition.
+fn group_of(endpoint: Endpoint, assignment: PartitionAssignment) -> Group {
+    if endpoint.channel().is_some() {
+        Group::Reports
+    } else if endpoint.is_change() {
+        Group::Changes
+    } else if assignment.is_one_of_several() {
+        Group::Peers
+    } else {
+        Group::Reads
     }
 }
 
 /// The active subscriptions of a leader.
 struct Subscribed {
-    service: Service,
+    receivers: Receivers,
     /// One task for each subscription.
     tasks: JoinSet<()>,
 }

@@ -1,5 +1,6 @@
-//! The connection to the NATS server: how it is established, restored after each loss, and
-//! observed.
+//! The connections on which the controller sends, and uses JetStream: how they are established,
+//! restored after each loss, and observed. They subscribe only to the inboxes of controllers, so
+//! only controllers can publish to them. `receivers` has the connections on which others send.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::observability::counters::{Cause, Counters, Ignored, Source};
+
+/// The name of every connection of a controller, which the NATS server shows.
+pub const CLIENT_NAME: &str = "scuttle-controller";
 
 /// The delay after the first failed attempt to connect. The delay doubles after each attempt.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -43,13 +47,17 @@ const SEND_CAPACITY: usize = 2048;
 
 /// The maximum length of a logged server error, in characters. An error may quote a subject that a
 /// client chose.
-const MAX_LOGGED_ERROR: usize = 256;
+pub(super) const MAX_LOGGED_ERROR: usize = 256;
 
 /// The state of the connection to the NATS server: up or down.
 #[derive(Debug, Clone)]
 pub struct Connected(watch::Receiver<bool>);
 
 impl Connected {
+    pub fn new(up: watch::Receiver<bool>) -> Self {
+        Self(up)
+    }
+
     pub fn is_up(&self) -> bool {
         *self.0.borrow()
     }
@@ -115,7 +123,7 @@ fn options(
 ) -> Result<ConnectOptions, ConnectConfigError> {
     let options = access.connect_options()?;
     Ok(options
-        .name("scuttle-controller")
+        .name(CLIENT_NAME)
         .custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX)
         .ping_interval(PING_INTERVAL)
         .read_buffer_capacity(READ_BUFFER_SIZE)

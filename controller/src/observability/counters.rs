@@ -15,6 +15,7 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, OperationId, truncate_chars};
 use tracing::{debug, warn};
 
+use crate::observability::service_counts::ServiceCounts;
 use crate::request::endpoint::Endpoint;
 use crate::wire_name::wire_name;
 
@@ -41,13 +42,17 @@ pub enum Cause {
     NotJson,
     /// The payload is not a valid message for its subject.
     Invalid,
+    /// The headers or the reply subject are malformed.
+    Malformed,
+    /// The host is quarantined.
+    Quarantined,
     /// The payload names a different host than the subject.
     OtherHost,
     /// The capacity for this kind of message was exhausted.
     Overloaded,
     /// The host exceeded its rate limit.
     RateLimited,
-    /// The requester is not allowed to publish to the reply subject that the request names.
+    /// The request names a reply subject that is not an inbox.
     ReplySubject,
     /// The result is for an operation that does not exist.
     UnknownOperation,
@@ -62,10 +67,12 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::NotUtf8,
         Self::NotJson,
         Self::Invalid,
+        Self::Malformed,
+        Self::Quarantined,
         Self::OtherHost,
         Self::Overloaded,
         Self::RateLimited,
@@ -83,6 +90,8 @@ impl Cause {
             Self::NotUtf8 => "not UTF-8",
             Self::NotJson => "not JSON",
             Self::Invalid => "invalid",
+            Self::Malformed => "malformed headers",
+            Self::Quarantined => "from a quarantined host",
             Self::OtherHost => "for another host",
             Self::Overloaded => "overloaded",
             Self::RateLimited => "over the host's rate limit",
@@ -103,14 +112,15 @@ impl Cause {
             | (Self::WriteFailed, Source::AuditLog)
             | (Self::UnknownOperation, Source::Endpoint(Endpoint::AgentResults))
             | (Self::ReplySubject | Self::ReplyFailed, Source::Endpoint(_))
-            | (Self::RateLimited, Source::Progress)
+            | (Self::RateLimited | Self::Quarantined, Source::Progress)
             | (
-                Self::NotUtf8 | Self::NotJson | Self::Invalid | Self::Overloaded,
+                Self::NotUtf8 | Self::NotJson | Self::Invalid | Self::Malformed | Self::Overloaded,
                 Source::Endpoint(_) | Source::Progress,
             ) => true,
-            (Self::RateLimited | Self::OtherHost, Source::Endpoint(endpoint)) => {
-                endpoint.channel().is_some()
-            }
+            (
+                Self::RateLimited | Self::OtherHost | Self::Quarantined,
+                Source::Endpoint(endpoint),
+            ) => endpoint.channel().is_some(),
             _ => false,
         }
     }
@@ -121,6 +131,8 @@ impl Cause {
             Self::NotUtf8 => "not_utf8",
             Self::NotJson => "not_json",
             Self::Invalid => "invalid",
+            Self::Malformed => "malformed",
+            Self::Quarantined => "quarantined",
             Self::OtherHost => "other_host",
             Self::Overloaded => "overloaded",
             Self::RateLimited => "share",
@@ -246,6 +258,8 @@ pub struct Counters {
     accepted_teardowns: Family<TeardownLabels, Counter>,
     ignored: Family<IgnoredLabels, Counter>,
     reconnects: Counter,
+    /// The counts for service discovery.
+    pub service: ServiceCounts,
 }
 
 impl Default for Counters {
@@ -257,6 +271,7 @@ impl Default for Counters {
             accepted_teardowns: Family::default(),
             ignored: Family::default(),
             reconnects: Counter::default(),
+            service: ServiceCounts::default(),
         };
         for endpoint in Endpoint::ALL {
             counters.replies_to(endpoint);
@@ -302,7 +317,7 @@ impl Counters {
         );
         registry.register(
             "scuttle_nats_reconnects",
-            "Reconnections to the NATS server after a lost connection",
+            "Reconnections to the NATS server after a lost connection, of the connections on which the controller sends",
             self.reconnects.clone(),
         );
     }
@@ -317,6 +332,7 @@ impl Counters {
             Reply::Rejected(error) => {
                 let labels = RejectionLabels::new(endpoint, error.code);
                 self.rejections.get_or_create(&labels).inc();
+                self.service.set_last_error(endpoint, error);
             }
             Reply::Teardown(accepted) => {
                 let repeated = accepted.repeated;

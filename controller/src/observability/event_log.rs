@@ -55,6 +55,17 @@ impl EventLog {
                     self.log_host(host);
                 }
             }
+            Effect::Quarantine {
+                host: host_uuid,
+                quarantined: true,
+            } => warn!(
+                %host_uuid,
+                "host quarantined: its agent sends malformed messages, and nothing from it is read until the host is readmitted"
+            ),
+            Effect::Quarantine {
+                host: host_uuid,
+                quarantined: false,
+            } => info!(%host_uuid, "host readmitted: its reports are read again"),
             // The leader of the other partition logs the events of its hosts.
             Effect::Relayed { .. } | Effect::Command { .. } | Effect::ShardsUpdated(..) => {}
         }

@@ -14,7 +14,8 @@ enum Phase {
     Loading,
     Connecting,
     Following(Connected),
-    Leading(Connected),
+    /// The connections of the leader, of which all must be up.
+    Leading(Vec<Connected>),
 }
 
 impl Phase {
@@ -23,7 +24,7 @@ impl Phase {
             Self::Loading => return Err("loading the record"),
             Self::Connecting => return Err("connecting to the NATS server; see the log"),
             Self::Following(connected) => (Role::Follower, connected.is_up()),
-            Self::Leading(connected) => (Role::Leader, connected.is_up()),
+            Self::Leading(connections) => (Role::Leader, connections.iter().all(Connected::is_up)),
         };
         if connected {
             Ok(role)
@@ -90,8 +91,8 @@ impl Health {
         self.set(Phase::Following(connected));
     }
 
-    pub fn set_leading(&self, connected: Connected) {
-        self.set(Phase::Leading(connected));
+    pub fn set_leading(&self, connections: Vec<Connected>) {
+        self.set(Phase::Leading(connections));
     }
 
     pub(crate) fn partition_count(&self) -> usize {
@@ -101,7 +102,7 @@ impl Health {
     /// Returns the number of partitions that this controller leads and for which it is connected to
     /// the NATS server.
     pub(crate) fn led_partition_count(&self) -> usize {
-        let is_led = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
+        let is_led = |phase: &&watch::Sender<Phase>| phase.borrow().ready() == Ok(Role::Leader);
         self.phases.iter().filter(is_led).count()
     }
 

@@ -5,4 +5,5 @@ pub mod counters;
 pub mod event_log;
 pub mod health;
 pub mod metrics;
+pub mod service_counts;
 pub(crate) mod spans;

@@ -9,9 +9,11 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
+use crate::admission::quarantine::Quarantine;
 use crate::engine::CommittedBatch;
 use crate::leadership::lease::LeaseGuard;
 use crate::nats::connection::Connected;
+use crate::observability::audit::Audit;
 use crate::observability::event_log::{self, EventLog};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
@@ -31,6 +33,9 @@ pub struct Publisher {
     pub assignment: PartitionAssignment,
     pub replier: Replier,
     pub event_log: EventLog,
+    /// The hosts whose reports are dropped, which the core decides.
+    pub quarantine: Quarantine,
+    pub audit: Audit,
 }
 
 type Batches = Vec<CommittedBatch<Box<RequestContext>>>;
@@ -54,6 +59,11 @@ impl Publisher {
             self.replier.record(replies);
             for effect in batches.iter().flat_map(|batch| &batch.effects) {
                 self.event_log.log_effect(effect);
+                if let Effect::Quarantine { host, quarantined } = effect {
+                    self.quarantine.set(host, *quarantined);
+                    self.audit
+                        .record_quarantine(host, *quarantined, self.replier.counters());
+                }
             }
             let mut connected = self.connected.clone();
             tokio::select! {
@@ -88,11 +98,15 @@ impl Publisher {
         if let Effect::Command { command, .. } = &effect {
             event_log::log_command(command);
         }
-        let Outgoing {
+        let outgoing = encode_effect(&mut self.replier.encoder, effect, self.assignment);
+        let Some(Outgoing {
             subject,
             headers,
             payload,
-        } = encode_effect(&mut self.replier.encoder, effect, self.assignment);
+        }) = outgoing
+        else {
+            return Ok(());
+        };
         let client = &self.client;
         let sent = match headers {
             None => client.publish(subject, payload).await,
@@ -113,13 +127,14 @@ pub struct Outgoing {
     pub payload: Bytes,
 }
 
-/// Encodes an effect of a partition's leader. Unless the partition is the first, a broadcast is
+/// Encodes an effect of a partition's leader. Returns `None` for an effect that is not published.
+/// Unless the partition is the first, a broadcast is
 /// addressed to the first partition's leader, which relays it.
 pub fn encode_effect(
     encoder: &mut Encoder,
     effect: Effect,
     assignment: PartitionAssignment,
-) -> Outgoing {
+) -> Option<Outgoing> {
     let relay_header = if assignment.is_first() {
         None
     } else {
@@ -159,15 +174,16 @@ pub fn encode_effect(
             relay_format::with_revision(&broadcast, revision),
             trace,
         ),
+        Effect::Quarantine { .. } => return None,
     };
-    Outgoing {
+    Some(Outgoing {
         subject: assignment.publish_subject(subject),
         headers: trace.map(|trace| trace_headers(&trace)),
         payload: match relay_header {
             Some(header) => [header.as_bytes(), &payload].concat().into(),
             None => payload,
         },
-    }
+    })
 }
 
 fn trace_headers(trace: &Trace) -> HeaderMap {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use async_nats::service::{Request, error};
-use async_nats::{Client, HeaderMap, PublishError, Subject};
+use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
 use scuttle_core::Reply;
 use scuttle_schemas::agents::ResultRecorded;
 use scuttle_schemas::{
     ErrorReply, ErrorReplyBody, escape_hidden, headers, subjects, truncate_chars,
 };
+use serde::Serialize;
 
 use crate::engine::CommitTiming;
 use crate::nats::connection::Connected;
@@ -62,6 +62,10 @@ impl Replier {
         }
     }
 
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Returns a copy of this replier that encodes into chunks of `chunk_size` bytes.
     #[must_use]
     pub fn with_chunk_size(&self, chunk_size: usize) -> Self {
@@ -104,6 +108,25 @@ impl Replier {
         self.audit.record_replies(audited, &self.counters);
     }
 
+    /// Replies to a request of service discovery. Drops the reply if the request names no reply
+    /// subject, or one that is not allowed.
+    pub async fn respond_to_discovery(&mut self, request: &Message, reply: &impl Serialize) {
+        let Some(inbox) = request.reply.clone() else {
+            return;
+        };
+        if !subjects::is_allowed_reply_subject(&request.subject, &inbox) {
+            return;
+        }
+        let payload = self.encoder.encode(reply);
+        let mut connected = self.connected.clone();
+        tokio::select! {
+            biased;
+            // A reply that cannot be sent concerns its requester only.
+            _ = self.client.publish(inbox, payload) => {}
+            () = connected.lost() => {}
+        }
+    }
+
     /// Ends the request's span and publishes the reply. This is the second half of
     /// [`respond`](Self::respond).
     pub(super) async fn send(
@@ -121,63 +144,50 @@ impl Replier {
         }
     }
 
-    /// Publishes a reply. Drops the reply if the request names no reply subject, or names a subject
-    /// to which the requester may not publish.
-    async fn publish(&mut self, context: &RequestContext, mut request: Request, reply: &Reply) {
-        let Some(inbox) = request.message.reply.clone() else {
+    /// Publishes a reply. Drops the reply if the request names no reply subject, or one that is not
+    /// an inbox.
+    async fn publish(&mut self, context: &RequestContext, request: Message, reply: &Reply) {
+        let Some(inbox) = request.reply else {
             return;
         };
         let length = inbox.len();
         let channel = context.endpoint().and_then(Endpoint::channel);
-        let report_subject = channel.map(|_| request.message.subject.clone());
         let counters = &self.counters;
         let count = |cause, what: &dyn std::fmt::Display| {
-            let subject = report_subject.as_deref().unwrap_or_default();
             let ignored = Ignored::new(context.source, cause, length)
-                .with_subject(channel, subject)
+                .with_subject(channel, &request.subject)
                 .with_operation(context.operation_id);
             counters.count_ignored(&ignored, what);
         };
-        if !subjects::is_allowed_reply_subject(&request.message.subject, &inbox) {
+        if !subjects::is_allowed_reply_subject(&request.subject, &inbox) {
             count(Cause::ReplySubject, &"no reply is sent");
             return;
         }
+        if let Reply::Recorded(ResultRecorded {
+            detail: Some(detail),
+            ..
+        }) = reply
+        {
+            count(Cause::UnknownOperation, detail);
+        }
         let (headers, payload) = encode_reply(&mut self.encoder, reply);
-        let sent: Result<(), PublishError> = match reply {
-            Reply::Rejected(error_reply) => {
-                let headers = headers.unwrap_or_default();
-                let client = &self.client;
-                let sent = client.publish_with_headers(inbox, headers, payload).await;
-                // The service library counts as errors only those that it publishes, which have no
-                // body. So it is given one to publish on an empty subject, which sends nothing.
-                request.message.reply = Some(Subject::from_static(""));
-                let error = error::Error {
-                    status: error_reply.message.clone(),
-                    code: error_reply.code.status().into(),
-                };
-                let _ = request.respond(Err(error)).await;
-                sent
-            }
-            reply => {
-                if let Reply::Recorded(ResultRecorded {
-                    detail: Some(detail),
-                    ..
-                }) = reply
-                {
-                    count(Cause::UnknownOperation, detail);
-                }
-                request.respond(Ok(payload)).await
-            }
+        let sent = match headers {
+            Some(headers) => (self.client.publish_with_headers(inbox, headers, payload)).await,
+            None => self.client.publish(inbox, payload).await,
         };
         if let Err(error) = sent {
             count(Cause::ReplyFailed, &error);
+        }
+        if let Some(endpoint) = context.endpoint() {
+            let time = context.received_at.elapsed();
+            counters.service.add_processing_time(endpoint, time);
         }
     }
 }
 
 /// Returns whether a request comes from a client or an agent, and not from a leader.
-fn is_from_client(request: &Request) -> bool {
-    !subjects::is_partition_request(&request.message.subject)
+fn is_from_client(request: &Message) -> bool {
+    !subjects::is_partition_request(&request.subject)
 }
 
 /// Returns the headers and the payload of a reply. Only a rejection has headers.

@@ -32,7 +32,9 @@ pub fn encode_header(effect: &Effect) -> Option<String> {
         }
         Effect::HostsUpdated(message) => (message.revision, message.updated.is_empty()),
         Effect::OperationsUpdated(message, _) => (message.revision, message.updated.is_empty()),
-        Effect::Command { .. } | Effect::Relayed { .. } => return None,
+        Effect::Command { .. } | Effect::Relayed { .. } | Effect::Quarantine { .. } => {
+            return None;
+        }
     };
     let kind = char::from(if is_repeat { REPEAT_MARK } else { CHANGE_MARK });
     Some(format!("{revision}{kind}"))

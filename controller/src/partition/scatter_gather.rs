@@ -6,11 +6,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use async_nats::Client;
-use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use scuttle_core::{Input, MessageLimits, Reply, merge_hosts, merge_operations, merge_shards};
+use scuttle_nats::receiver::Delivery;
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId, Partition, PartitionCount};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -19,11 +18,12 @@ use uuid::Uuid;
 
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StopReason, Term};
+use crate::nats::receivers::Messages;
 use crate::observability::counters::{Counters, Ignored, Source};
 use crate::outbound::replier::Replier;
 use crate::partition::rpc;
 use crate::request::context::RequestContext;
-use crate::request::decode::decode_request;
+use crate::request::decode::{decode_request, malformed};
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::Rejection;
 
@@ -62,12 +62,12 @@ impl ScatterGather {
 
     /// Serves one read-only endpoint until its subscription ends. After the term has ended, each
     /// request gets an error reply with the reason.
-    pub async fn serve_endpoint(self, endpoint: Endpoint, mut requests: Requests) {
+    pub async fn serve_endpoint(self, endpoint: Endpoint, mut requests: Messages) {
         let mut gathering = JoinSet::new();
         loop {
             let request = tokio::select! {
                 biased;
-                request = requests.next() => request,
+                request = requests.recv() => request,
                 Some(_) = gathering.join_next() => continue,
             };
             let Some(request) = request else { break };
@@ -77,13 +77,20 @@ impl ScatterGather {
         gathering.join_all().await;
     }
 
-    async fn respond(self, endpoint: Endpoint, request: Request, overloaded: bool) {
-        let decoded = decode_request(endpoint, &request.message, Uuid::now_v7);
+    async fn respond(self, endpoint: Endpoint, delivery: Delivery, overloaded: bool) {
+        let Delivery {
+            message: request,
+            malformed: malformed_by,
+        } = delivery;
+        let decoded = match malformed_by {
+            Some(reason) => Err(malformed(reason)),
+            None => decode_request(endpoint, &request, Uuid::now_v7),
+        };
         let accepted = match decoded {
             Ok(_) if overloaded => Err(Rejection::overloaded()),
             decoded => decoded.map_err(Rejection::from),
         };
-        let payload = request.message.payload.clone();
+        let payload = request.payload.clone();
         let source = Source::Endpoint(endpoint);
         let reply = match accepted {
             Ok(input) => self.gather_until_ended(endpoint, input, payload).await,

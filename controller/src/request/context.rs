@@ -1,6 +1,8 @@
 //! The context that accompanies a request from its arrival to its reply.
 
-use async_nats::service::Request;
+use std::time::Instant;
+
+use async_nats::Message;
 use scuttle_core::Input;
 use scuttle_schemas::OperationId;
 use scuttle_telemetry::Span;
@@ -20,8 +22,10 @@ use crate::request::endpoint::Endpoint;
 pub struct RequestContext {
     /// The source of the message, for the counters.
     pub source: Source,
-    /// The NATS request to reply to. `None` if the message gets no reply.
-    pub request: Option<Request>,
+    /// The time at which the message was taken from its subscription.
+    pub received_at: Instant,
+    /// The message to reply to. `None` if the message gets no reply.
+    pub request: Option<Message>,
     /// The fields of the request's audit line. `None` if the request is not audited.
     pub audit: Option<Box<AuditSubject>>,
     /// The request's trace span. `None` if the request is not traced.
@@ -38,6 +42,7 @@ impl RequestContext {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            received_at: Instant::now(),
             request: None,
             audit: None,
             span: None,

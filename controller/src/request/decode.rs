@@ -3,6 +3,7 @@
 
 use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, TeardownArgs, Trace};
+use scuttle_nats::receiver::MalformedMessage;
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects;
 use scuttle_schemas::teardown::TeardownRequest;
@@ -48,15 +49,21 @@ pub struct RequestHead<'m> {
 
 impl<'m> RequestHead<'m> {
     pub fn parse(endpoint: Endpoint, message: &'m Message) -> Self {
-        Self::new(endpoint, message, parse_host(endpoint, message))
+        Self::new(endpoint, message, parse_host(endpoint, message), false)
     }
 
     /// Does the same as [`parse`](Self::parse), but takes the host token that was already parsed
-    /// from the subject.
-    pub fn new(endpoint: Endpoint, message: &'m Message, host: Option<&'m str>) -> Self {
+    /// from the subject. `from_accounts` says whether requests without a reply subject come from
+    /// other accounts.
+    pub fn new(
+        endpoint: Endpoint,
+        message: &'m Message,
+        host: Option<&'m str>,
+        from_accounts: bool,
+    ) -> Self {
         let requested_by = match endpoint {
             Endpoint::AgentHeartbeat | Endpoint::AgentResults => Ok(String::new()),
-            _ => parse_requester(message),
+            _ => parse_requester(message, from_accounts),
         };
         Self {
             endpoint,
@@ -180,21 +187,32 @@ pub(crate) fn parse_host(endpoint: Endpoint, message: &Message) -> Option<&str> 
 /// Returns the user that the NATS server names in a request's headers, or `unknown` if it names
 /// none.
 ///
+/// The server vouches for the user only if the request comes from another account through a shared
+/// import. Then the server also assigns the reply subject. A client in the controller's account, or
+/// on a server without accounts, can write any header, but cannot use such a reply subject. For a
+/// request without a reply subject, `from_accounts` decides.
+///
 /// # Errors
 /// `bad_request` if the requester forged headers to hide those of the server.
-pub fn parse_requester(message: &Message) -> Result<String, DecodeError> {
+pub fn parse_requester(message: &Message, from_accounts: bool) -> Result<String, DecodeError> {
+    let reply = message.reply.as_deref();
+    if !reply.map_or(from_accounts, subjects::is_cross_account_reply) {
+        return Ok(headers::UNKNOWN_REQUESTER.to_owned());
+    }
     let headers = message.headers.iter().flat_map(HeaderMap::iter);
     let headers = headers.flat_map(|(name, values)| {
         let name: &str = name.as_ref();
         values.iter().map(move |value| (name, value.as_str()))
     });
-    // The text after `NATS/1.0` is not a header, but a client can make the server's header part of
-    // this text.
-    let description = (message.description.iter()).map(|text| ("", text.as_str()));
-    Ok(
-        headers::parse_requester(headers.chain(description))
-            .map_err(|error| bad_request(&error))?,
-    )
+    Ok(headers::parse_requester(headers).map_err(|error| bad_request(&error))?)
+}
+
+/// Returns the error for a message whose headers or reply subject are malformed.
+pub(crate) fn malformed(reason: MalformedMessage) -> DecodeError {
+    DecodeError {
+        cause: Cause::Malformed,
+        error: bad_request(&format!("the message is malformed: {reason}")),
+    }
 }
 
 /// Returns the trace context in the headers of a message, or `None` if there is no valid one.

@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod decode;
+pub mod discovery;
 pub mod endpoint;
 mod name_claim;
 pub mod pipeline;

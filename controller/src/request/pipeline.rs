@@ -14,21 +14,25 @@
 //! they are not decoded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 
 use async_nats::Message;
-use async_nats::service::Request;
 use scuttle_core::{Input, Reply};
+use scuttle_nats::receiver::{Delivery, MalformedMessage};
+use scuttle_schemas::{HostId, subjects};
 use uuid::Uuid;
 
 use crate::admission::capacity::{AdmissionError, Capacity, Permit};
+use crate::admission::quarantine::Quarantine;
 use crate::engine::Job;
 use crate::leadership::term::Term;
 use crate::observability::counters::{Cause, Counters, Ignored, Source};
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::NameRegistry;
 use crate::request::context::RequestContext;
-use crate::request::decode::{RequestHead, parse_host};
+use crate::request::decode::{RequestHead, malformed, parse_host};
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::{Rejection, term_ended};
 
@@ -41,6 +45,10 @@ pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 pub struct Intake {
     pub capacity: Capacity,
     pub counters: Arc<Counters>,
+    /// The hosts whose reports are dropped.
+    pub quarantine: Quarantine,
+    /// Whether a request has come from another account. On a server without accounts, none does.
+    pub from_accounts: Arc<AtomicBool>,
     /// The leader's term. After it has ended, every request is rejected.
     pub term: Term,
     /// The assignment that determines which hosts belong to this partition.
@@ -81,24 +89,28 @@ struct Classified<'m> {
 
 impl Pipeline {
     /// Runs a request through all stages.
-    pub fn submit(&self, mut request: Request) -> Submitted {
+    pub fn submit(&self, delivery: Delivery) -> Submitted {
+        let Delivery {
+            mut message,
+            malformed,
+        } = delivery;
         let source = Source::Endpoint(self.endpoint);
         let mut context = RequestContext::new(source);
-        let outcome = match self.run_stages(&request.message, &mut context) {
+        let outcome = match self.run_stages(&message, malformed, &mut context) {
             Err(Rejection::Drop) => return Submitted::Done,
             Err(Rejection::Reply { cause, error }) => Err((cause, error)),
             Ok(input) => Ok(input),
         };
         // The payload and headers have been decoded, and would take much memory while the request
         // waits.
-        let payload_len = std::mem::take(&mut request.message.payload).len();
-        request.message.headers = None;
+        let payload_len = std::mem::take(&mut message.payload).len();
+        message.headers = None;
         if let Err((Some(cause), error)) = &outcome {
             let ignored = Ignored::new(source, *cause, payload_len)
-                .with_subject(self.endpoint.channel(), &request.message.subject);
+                .with_subject(self.endpoint.channel(), &message.subject);
             self.intake.counters.count_ignored(&ignored, &error.message);
         }
-        context.request = Some(request);
+        context.request = Some(message);
         let context = Box::new(context);
         match outcome {
             Ok(input) => self.claim_or_enqueue(context, input),
@@ -110,12 +122,17 @@ impl Pipeline {
     fn run_stages(
         &self,
         message: &Message,
+        malformed: Option<MalformedMessage>,
         context: &mut RequestContext,
     ) -> Result<Input, Rejection> {
         let classified = self.classify(message)?;
         context.permit = self.rate_limit(message, &classified)?;
-        let mut head = RequestHead::new(self.endpoint, message, classified.host);
-        let mut input = self.decode(&mut head, &classified, context)?;
+        if malformed.is_some() {
+            (self.intake).suspect_host(classified.host, self.jobs.as_ref());
+        }
+        let from_accounts = self.intake.note_account(message);
+        let mut head = RequestHead::new(self.endpoint, message, classified.host, from_accounts);
+        let mut input = self.decode(&mut head, malformed, &classified, context)?;
         self.route(&mut head, &classified, context, &mut input)?;
         self.admit(message, context, &input)?;
         Ok(input)
@@ -167,10 +184,15 @@ impl Pipeline {
     fn decode(
         &self,
         head: &mut RequestHead<'_>,
+        malformed_by: Option<MalformedMessage>,
         classified: &Classified<'_>,
         context: &mut RequestContext,
     ) -> Result<Input, Rejection> {
-        head.decode(Uuid::now_v7).map_err(|error| {
+        let decoded = match malformed_by {
+            Some(reason) => Err(malformed(reason)),
+            None => head.decode(Uuid::now_v7),
+        };
+        decoded.map_err(|error| {
             // A request that cannot be decoded names no host, and belongs to the first partition.
             if !classified.is_owned && !self.intake.assignment.is_first() {
                 return Rejection::Drop;
@@ -294,10 +316,27 @@ pub(super) struct Report<'m> {
 }
 
 impl Intake {
-    /// Takes a permit for a report. Counts a report over its host's rate limit, and logs the first
-    /// such report with its host, because an operator may have to revoke the host's credentials.
+    /// Returns whether this or an earlier request has come from another account. The NATS server
+    /// marks such a request with a reply subject that no client can use.
+    fn note_account(&self, message: &Message) -> bool {
+        let reply = message.reply.as_deref();
+        if reply.is_some_and(subjects::is_cross_account_reply) {
+            self.from_accounts.store(true, Ordering::Relaxed);
+        }
+        self.from_accounts.load(Ordering::Relaxed)
+    }
+
+    /// Takes a permit for a report. Drops and counts a report of a quarantined host, or over its
+    /// host's rate limit, and logs the first such report with its host, because an operator may
+    /// have to revoke the host's credentials.
     pub(super) fn admit_report(&self, report: &Report<'_>) -> Result<Permit, Rejection> {
         let length = report.message.payload.len();
+        if self.quarantine.contains(report.host) {
+            let ignored =
+                Ignored::new(report.source, Cause::Quarantined, length).with_host(report.host);
+            (self.counters).count_ignored(&ignored, "the report is dropped unread");
+            return Err(Rejection::Drop);
+        }
         let admitted = (self.capacity).admit_report(report.host.unwrap_or_default(), length);
         admitted.map_err(|error| match error {
             AdmissionError::Overloaded => Rejection::overloaded(),
@@ -309,5 +348,26 @@ impl Intake {
                 Rejection::Drop
             }
         })
+    }
+    /// Counts a malformed message of a host, and quarantines a host that sends too many of them.
+    /// Without capacity, or before the host is enrolled, a later message quarantines it.
+    pub(super) fn suspect_host(&self, host: Option<&str>, jobs: Option<&JobSender>) {
+        let host: Option<HostId> = host.and_then(|host| host.parse().ok());
+        let (Some(host), Some(jobs)) = (host, jobs) else {
+            return;
+        };
+        if !self.quarantine.count_malformed(&host, Instant::now()) {
+            return;
+        }
+        let input = Input::Quarantine { host };
+        if let Ok(permit) = self.capacity.admit(&input, 0) {
+            let mut context = RequestContext::new(Source::Progress);
+            context.permit = Some(permit);
+            // The send fails only after the engine has ended. Then nothing more is read.
+            let _ = jobs.try_send(Job {
+                input,
+                context: Some(Box::new(context)),
+            });
+        }
     }
 }

@@ -1,23 +1,23 @@
 //! Messages without a reply: the progress that agents publish, and the broadcasts that the leaders
 //! of other partitions send to be relayed.
 
-use async_nats::{Message, Subscriber};
-use futures_util::StreamExt;
+use scuttle_nats::receiver::Delivery;
 use scuttle_schemas::subjects::AgentChannel;
 
 use crate::engine::Job;
 use crate::leadership::term::Term;
+use crate::nats::receivers::Messages;
 use crate::observability::counters::{Cause, Ignored, Source};
 use crate::request::context::RequestContext;
-use crate::request::decode::{decode_progress, decode_relay};
+use crate::request::decode::{decode_progress, decode_relay, malformed};
 use crate::request::pipeline::{Intake, JobSender, Report};
 use crate::request::rejection::Rejection;
 
 /// Passes the broadcasts of other partitions' leaders to the engine, until the term ends. Drops
 /// broadcasts that are invalid or exceed the capacity: a subscriber that misses a revision lists
 /// the records again.
-pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender) {
-    for_each_until_ended(messages, &intake.term, |message| {
+pub async fn serve_relays(messages: Messages, intake: Intake, jobs: JobSender) {
+    for_each_until_ended(messages, &intake.term, |Delivery { message, .. }| {
         let length = message.payload.len();
         let take = || -> Result<(), Rejection> {
             let input = decode_relay(&message, intake.assignment.partitions)?;
@@ -42,8 +42,9 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
 /// Passes the progress reports of agents to the engine, until the term ends. Drops reports that
 /// cannot be decoded, or that exceed the capacity or the host's rate limit, because only the result
 /// of an operation matters.
-pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSender) {
-    for_each_until_ended(messages, &intake.term, |message| {
+pub async fn serve_progress(messages: Messages, intake: Intake, jobs: JobSender) {
+    for_each_until_ended(messages, &intake.term, |delivery| {
+        let message = delivery.message;
         let host = AgentChannel::Progress.host_token(&message.subject);
         if !intake.assignment.owns_subject_host(host) {
             return;
@@ -57,6 +58,10 @@ pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSende
             };
             let mut context = RequestContext::new(source);
             context.permit = Some(intake.admit_report(&report)?);
+            if let Some(reason) = delivery.malformed {
+                intake.suspect_host(host, Some(&jobs));
+                return Err(malformed(reason).into());
+            }
             let input = decode_progress(&message, host)?;
             // The send fails only after the engine has ended. Then no progress is needed.
             let _ = jobs.try_send(Job {
@@ -89,17 +94,13 @@ fn count_rejection<'a>(
 }
 
 /// Calls `take` for each message until the term or the subscription ends.
-async fn for_each_until_ended(
-    mut messages: Subscriber,
-    term: &Term,
-    mut take: impl FnMut(Message),
-) {
+async fn for_each_until_ended(mut messages: Messages, term: &Term, mut take: impl FnMut(Delivery)) {
     let mut term_ended = std::pin::pin!(term.ended());
     loop {
         tokio::select! {
             biased;
             () = &mut term_ended => return,
-            message = messages.next() => match message {
+            message = messages.recv() => match message {
                 Some(message) => take(message),
                 None => return,
             },

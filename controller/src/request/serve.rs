@@ -3,10 +3,9 @@
 
 use std::pin::pin;
 
-use async_nats::service::endpoint::Endpoint as Requests;
-use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
+use crate::nats::receivers::Messages;
 use crate::outbound::replier::Replier;
 use crate::request::name_claim;
 use crate::request::pipeline::{Pipeline, Submitted};
@@ -17,7 +16,7 @@ const ERRORS_CHUNK_SIZE: usize = 4 << 10;
 
 /// Serves one endpoint until its subscription ends. Passes requests to the engine until the term
 /// ends. After that, rejects them with an error that states why the term ended.
-pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, replier: Replier) {
+pub async fn serve_endpoint(mut requests: Messages, mut pipeline: Pipeline, replier: Replier) {
     let mut replier = replier.with_chunk_size(ERRORS_CHUNK_SIZE);
     let term = pipeline.intake.term.clone();
     let mut term_ended = pin!(term.ended());
@@ -29,7 +28,7 @@ pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, repl
                 pipeline.jobs = None;
                 continue;
             }
-            request = requests.next() => request,
+            request = requests.recv() => request,
             Some(_) = claims.join_next() => continue,
         };
         let Some(request) = request else { break };

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context;
-use async_nats::service::Service;
 use scuttle_controller::admission::capacity::{Capacity, Limits, Permit, Usage};
 use scuttle_controller::admission::host_rate_limit::HostRateLimit;
+use scuttle_controller::admission::quarantine::Quarantine;
 use scuttle_controller::engine::{self, Engine};
 use scuttle_controller::leadership::lease::LeaseGuard;
 use scuttle_controller::leadership::term::Term;
-use scuttle_controller::nats::{connection, service};
+use scuttle_controller::nats::connection;
+use scuttle_controller::nats::receivers::{Group, GroupSubscriptions, Receivers};
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::observability::counters::Counters;
 use scuttle_controller::observability::event_log::EventLog;
@@ -70,7 +71,7 @@ struct Controller {
     gate: Option<SyncSender<()>>,
     capacity: Capacity,
     counters: Arc<Counters>,
-    _service: Service,
+    _receivers: Receivers,
     _nats: Nats,
 }
 
@@ -96,7 +97,12 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     // The audit lines appear on standard output.
     let audit = Audit::open(None)?;
-    let replier = Replier::new(client.clone(), connected.clone(), audit, counters.clone());
+    let replier = Replier::new(
+        client.clone(),
+        connected.clone(),
+        audit.clone(),
+        counters.clone(),
+    );
     let publisher = Publisher {
         client: client.clone(),
         connected,
@@ -104,6 +110,8 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         assignment: PartitionAssignment::WHOLE,
         replier: replier.clone(),
         event_log: EventLog::new(&State::default()),
+        quarantine: Quarantine::default(),
+        audit: audit.clone(),
     };
     tokio::spawn(publisher.run(outbox));
     let (term, step_down) = Term::start(signals::listen()?);
@@ -123,15 +131,15 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let intake = Intake {
         capacity: capacity.clone(),
         counters: counters.clone(),
+        quarantine: Quarantine::default(),
+        from_accounts: Arc::default(),
         term,
         assignment: PartitionAssignment::WHOLE,
         names: None,
     };
-    let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
-    let service = service::start(&client, &counters).await.map_err(failed)?;
+    let mut subscriptions = GroupSubscriptions::default();
     for endpoint in Endpoint::ALL {
-        let builder = service.endpoint_builder().name(endpoint.name());
-        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
+        let requests = subscriptions.add(Group::Changes, [endpoint.subject()]);
         let pipeline = Pipeline {
             endpoint,
             intake: intake.clone(),
@@ -139,15 +147,15 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         };
         tokio::spawn(serve::serve_endpoint(requests, pipeline, replier.clone()));
     }
-    // After the flush, all subscriptions are active.
-    client.flush().await?;
+    let receivers = subscriptions.start(&access, &counters)?;
+    receivers.wait_until_up().await;
     let operator = Client::connect(&nats, Role::Operator).await?;
     Ok(Controller {
         operator,
         gate: Some(gate),
         capacity,
         counters,
-        _service: service,
+        _receivers: receivers,
         _nats: nats,
     })
 }

@@ -16,8 +16,8 @@ impl State {
     ///
     /// A heartbeat that is older than the last applied report, or than an inventory of which only
     /// some pages have arrived, changes nothing. A heartbeat without a durable change stores
-    /// nothing. A heartbeat from an unknown or decommissioned host, with an invalid page, or from a
-    /// boot far ahead of the controller's clock, is rejected.
+    /// nothing. A heartbeat from an unknown, decommissioned or quarantined host, with an invalid
+    /// page, or from a boot far ahead of the controller's clock, is rejected.
     pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
@@ -29,6 +29,12 @@ impl State {
         };
         if !host.is_active() {
             return Err(host_decommissioned(from));
+        }
+        // This report was received before the quarantine. Its notes must not replace the note on
+        // the quarantine.
+        if host.quarantined {
+            let message = format!("host {from} is quarantined");
+            return Err(ErrorReply::new(ErrorCode::BadRequest, message));
         }
         check_boot_id(now, heartbeat.boot_id)?;
         let is_paged = heartbeat.pages > 1;

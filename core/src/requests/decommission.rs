@@ -52,6 +52,7 @@ impl State {
                  containers may still be running there"
             )
         };
+        self.readmit(id);
         for operation in open {
             self.fail_operation(now, operation);
         }

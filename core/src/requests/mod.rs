@@ -9,5 +9,6 @@ mod hash;
 mod idempotency;
 mod lists;
 mod plan;
+mod quarantine;
 pub(crate) mod teardown;
 mod update_host;

@@ -41,6 +41,7 @@ impl State {
             self.put_host(row);
         }
         if request.reset_agent {
+            self.readmit(&id);
             self.forget_agent(&id);
         }
         if is_renamed {

@@ -43,6 +43,8 @@ pub(crate) struct Host {
     /// The time at which the host was last announced on `hosts.updated` by this process.
     pub(crate) announced_at: Option<Timestamp>,
     pub(crate) inventory: Inventory,
+    /// Whether the reports of the host's agent are not read, because it sends malformed messages.
+    pub(crate) quarantined: bool,
     /// The time at which the agent was last able to read its inventory, as far as this process
     /// knows.
     pub(crate) inventory_seen_at: Option<Timestamp>,
@@ -84,6 +86,7 @@ impl Host {
             full_resend_due_at: None,
             announced_at: None,
             inventory: Inventory::default(),
+            quarantined: false,
             inventory_seen_at: None,
         }
     }

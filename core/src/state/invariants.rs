@@ -125,6 +125,7 @@ fn count_rows(state: &State) -> Stats {
     }
     for host in state.hosts.values() {
         stats.hosts[host.row.status as usize] += 1;
+        stats.quarantined_hosts += u64::from(host.quarantined);
         for shard in host.shards.values() {
             stats.shards[shard.row.state as usize] += 1;
         }

@@ -20,6 +20,8 @@ pub struct Stats {
     pub operations: CountsByState,
     /// The number of hosts in the record by status, in the same order as `HostStatus::ALL`.
     pub hosts: [u64; HostStatus::ALL.len()],
+    /// The number of hosts that are quarantined.
+    pub quarantined_hosts: u64,
     /// The number of shards in the record by state, in the same order as `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
     /// The time at which the oldest open operation was accepted. `None` if no operation is open.
@@ -55,6 +57,7 @@ impl Stats {
         add(&mut self.operations, other.operations);
         add(&mut self.hosts, other.hosts);
         add(&mut self.shards, other.shards);
+        self.quarantined_hosts += other.quarantined_hosts;
         let oldest = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
         self.oldest_open_accepted_at = oldest.into_iter().flatten().min();
         self.next_deadline = self.next_deadline.min(other.next_deadline);

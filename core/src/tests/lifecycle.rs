@@ -381,7 +381,7 @@ fn an_idle_subject_repeats_its_revision() {
         Effect::OperationsUpdated(message, _) => {
             message.updated.is_empty() && message.revision == 0
         }
-        Effect::Command { .. } | Effect::Relayed { .. } => false,
+        Effect::Command { .. } | Effect::Relayed { .. } | Effect::Quarantine { .. } => false,
     });
     assert_eq!(repeats.count(), 3, "{effects:?}");
     assert_eq!(swarm.journal.len(), stored, "a repeat stores nothing");

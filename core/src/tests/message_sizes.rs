@@ -61,7 +61,7 @@ fn apply(swarm: &mut Scenario, input: Input) -> Option<Reply> {
             Effect::HostsUpdated(message) => assert_fits(message),
             Effect::OperationsUpdated(message, _) => assert_fits(message),
             Effect::Command { command, .. } => assert_fits(command),
-            Effect::Relayed { .. } => {}
+            Effect::Relayed { .. } | Effect::Quarantine { .. } => {}
         }
     }
     if let Some(reply) = &reply {

@@ -61,13 +61,6 @@ impl AgentChannel {
     }
 }
 
-/// Returns the host id in the subject of a report, without checking that the id is valid. Returns
-/// `None` for any other subject.
-pub(crate) fn reporting_host(subject: &str) -> Option<&str> {
-    let (host, _) = subject.strip_prefix("agent.")?.split_once('.')?;
-    Some(host)
-}
-
 fn agent_subject(host: impl fmt::Display, token: &str) -> String {
     format!("agent.{host}.{token}")
 }

@@ -5,6 +5,7 @@
 
 mod agents;
 mod broadcasts;
+mod discovery;
 mod partitions;
 mod permissions;
 mod replies;
@@ -13,6 +14,7 @@ mod storage;
 
 pub use agents::*;
 pub use broadcasts::*;
+pub use discovery::*;
 pub use partitions::*;
 pub use permissions::*;
 pub use replies::*;

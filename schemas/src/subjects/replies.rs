@@ -1,6 +1,6 @@
 //! Inboxes and other reply subjects, and which of them a request may have.
 
-use crate::subjects::agents::{USER_NAME, reporting_host};
+use crate::subjects::agents::USER_NAME;
 use crate::subjects::partitions::is_partition_request;
 use crate::types::ids::HostId;
 
@@ -49,12 +49,12 @@ pub fn is_controller_inbox(reply: &str) -> bool {
 /// `reply`.
 ///
 /// The client chooses the reply subject, but the controller may publish on subjects on which the
-/// client may not. So a reply goes only to an inbox, and only to one of the requester:
+/// client may not. So a reply goes only to an inbox:
 ///
 /// - the reply to another controller goes to a controller's inbox;
-/// - the reply to an agent goes to an inbox of its host;
-/// - the reply to any other requester goes to the subject that the NATS server assigns to a request
-///   from another account or, on a server without accounts, to an inbox.
+/// - any other reply goes to the subject that the NATS server assigns to a request from another
+///   account, or to an inbox of clients and agents. Their names are random, and known only to
+///   their owner.
 pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
     if reply.contains(['*', '>']) || reply.split('.').any(str::is_empty) {
         return false;
@@ -63,12 +63,7 @@ pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
         return is_controller_inbox(reply);
     }
     let rest = reply.strip_prefix(INBOX_PREFIX);
-    let rest = rest.and_then(|rest| rest.strip_prefix('.'));
-    if let Some(host) = reporting_host(request) {
-        let rest = rest.and_then(|rest| rest.strip_prefix(host));
-        return rest.is_some_and(|rest| rest.starts_with('.'));
-    }
-    rest.is_some() || is_cross_account_reply(reply)
+    rest.is_some_and(|rest| rest.starts_with('.')) || is_cross_account_reply(reply)
 }
 
 #[cfg(test)]
@@ -109,23 +104,6 @@ mod tests {
             "scuttle.journal.0",
         ] {
             assert!(!is_allowed_reply_subject(&request, reply), "{reply}");
-        }
-    }
-
-    #[test]
-    fn the_reply_to_an_agent_goes_to_an_inbox_of_its_host() {
-        for channel in ["heartbeat", "results"] {
-            let request = format!("agent.worker-a.{channel}");
-            assert!(is_allowed_reply_subject(&request, "_INBOX.worker-a.x.1"));
-            for reply in [
-                "_INBOX.worker-b.1",
-                "_INBOX.worker-ab.1",
-                "_INBOX.worker-a",
-                "_INBOX.x",
-                "_R_.abc",
-            ] {
-                assert!(!is_allowed_reply_subject(&request, reply), "{reply}");
-            }
         }
     }
 }

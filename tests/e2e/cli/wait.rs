@@ -154,7 +154,7 @@ async fn wait_survives_restarts_of_the_controller_and_the_server() -> TestResult
     cluster.servers[0].kill().await?;
     process.wait_for_line("the teardown continues").await?;
     cluster.servers[0].restart().await?;
-    cluster.operator.wait_until_ready().await?;
+    cluster.wait_until_subscribed().await?;
     let mut agent = FakeAgent::connect(&cluster.servers[0], &agent.host).await?;
     agent.report_success(operation, &["decky-01"]).await?;
     assert_eq!(

@@ -81,7 +81,7 @@ async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
     cluster.servers[0].kill().await?;
     wait_for_events(&process, "stale", 1, |_| true).await?;
     cluster.servers[0].restart().await?;
-    cluster.operator.wait_until_ready().await?;
+    cluster.wait_until_subscribed().await?;
     let mut agent = FakeAgent::connect(&cluster.servers[0], &agent.host).await?;
     agent.report_inventory(&["decky-02", "decky-03"]).await?;
     wait_for_events(&process, "shard", 1, |event| {

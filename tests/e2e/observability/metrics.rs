@@ -254,7 +254,8 @@ async fn reconnections_to_the_server_are_counted() -> TestResult {
     cluster.servers[0].restart().await?;
     let back = is("scuttle_nats_reconnects_total", 1.0);
     wait_until("the controller has reconnected", || http.scrape(), back).await?;
-    cluster.operator.wait_until_ready().await?;
+    let ready = is("scuttle_ready", 1.0);
+    wait_until("all connections are back", || http.scrape(), ready).await?;
     // The gauges about the record keep their values without a connection.
     cluster.enroll_host("worker-a").await?;
     check(

@@ -91,14 +91,21 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
     }
     let commands = AgentChannel::Commands;
     rows.push(row(&commands.subject(&own), "C", "S").with_pattern(&commands.wildcard_subject()));
-    for (host, subscribers) in [(&own, "ASov"), (&other, "BSov")] {
+    for (host, subscribers) in [(&own, "AS"), (&other, "BS")] {
         let inbox = subjects::agent_inbox_prefix(host);
         let subject = format!("{inbox}.1");
         rows.push(row(&subject, "C", subscribers));
         rows.push(row(&subject, "C", subscribers).with_pattern(&format!("{inbox}.>")));
     }
-    rows.push(row(USER_INBOX, "c", "OVS"));
-    rows.push(row(USER_INBOX, "", "OVS").with_pattern(subjects::ALL_INBOXES));
+    for (user, subscribers) in [("operator", "OS"), ("viewer", "VS")] {
+        let inbox = subjects::inbox_prefix(user);
+        rows.push(row(&format!("{inbox}.1"), "c", subscribers));
+        rows.push(row(&format!("{inbox}.1"), "", subscribers).with_pattern(&format!("{inbox}.>")));
+    }
+    rows.push(row("_INBOX.user.1", "C", "S").with_pattern(subjects::ALL_INBOXES));
+    for broadcast in subjects::BROADCASTS {
+        rows.push(row(&subjects::diverted_subject(broadcast), "", ""));
+    }
     rows.push(row("$SRV.PING", "OV", "C"));
     rows.push(row(subjects::TEARDOWN, "O", "C").with_pattern(subjects::ALL_REQUESTS));
     rows
@@ -199,9 +206,6 @@ fn forbidden_subjects() -> impl Iterator<Item = String> {
         .chain(rest.map(str::to_owned))
 }
 
-/// An inbox of operators and viewers.
-const USER_INBOX: &str = "_INBOX.user.1";
-
 const REPORTS: [AgentChannel; 3] = [
     AgentChannel::Heartbeat,
     AgentChannel::Results,
@@ -300,7 +304,14 @@ async fn check_cell(
             }
             Direction::Subscribe => Some(client.nats().subscribe(subject.clone()).await?),
         };
-        client.expect_denied(&format!("\"{subject}\"")).await?;
+        // The accounts of operators and viewers divert what their users publish on a broadcast
+        // subject.
+        let is_diverted = subjects::BROADCASTS.contains(&subject.as_str()) && "OV".contains(role);
+        let denied = match direction {
+            Direction::Publish if is_diverted => subjects::diverted_subject(subject),
+            _ => subject.clone(),
+        };
+        client.expect_denied(&format!("\"{denied}\"")).await?;
         counts.denied += 1;
         return Ok(());
     }
@@ -512,12 +523,13 @@ async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
     clients.insert('C', bus.connect(&bus.credentials("controller")).await?);
     clients.insert(
         'O',
-        bus.connect(&bus.add_user("olga", "operator").await?)
+        bus.connect(&bus.add_user("operator", "operator").await?)
             .await?,
     );
     clients.insert(
         'V',
-        bus.connect(&bus.add_user("vera", "viewer").await?).await?,
+        bus.connect(&bus.add_user("viewer", "viewer").await?)
+            .await?,
     );
     check("scuttle init", "CAOV", &clients).await
 }

@@ -2,66 +2,34 @@
 //! headers to claim another name or to hide the server's header. These tests also record how the
 //! server treats headers, so that a server that behaves differently is noticed.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{headers, subjects};
+use scuttle_tests::clients::raw_client::{RawClient, RawMessage};
 use scuttle_tests::cluster::provisioned_server::connect_options;
-use scuttle_tests::wait::EVENT_TIMEOUT;
-use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult};
+use scuttle_tests::servers::nats_server::NatsServer;
+use scuttle_tests::{Client, Cluster, Controller, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::{Value, json};
 
 const FORGED: &str = r#"{"acc":"OPERATORS","user":"mallory","name_tag":"mallory"}"#;
 
-/// A connection without a client library, as an operator that calls itself mallory.
-struct RawConnection {
-    stream: TcpStream,
-    lines: BufReader<TcpStream>,
-}
-
-impl RawConnection {
-    fn connect(nats: &Nats) -> Result<Self> {
-        let stream = TcpStream::connect(nats.url().replace("nats://", ""))?;
-        stream.set_read_timeout(Some(EVENT_TIMEOUT))?;
-        let lines = BufReader::new(stream.try_clone()?);
-        let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
-        let mut raw = Self { stream, lines };
-        write!(
-            raw.stream,
-            "CONNECT {{\"user\":\"{user}\",\"pass\":\"{password}\",\"name\":\"mallory\",\"headers\":true,\"verbose\":false}}\r\nSUB _INBOX.raw 1\r\n"
-        )?;
-        Ok(raw)
-    }
-
-    /// Sends a request with this header block and returns the body of the reply.
-    fn request(&mut self, subject: &str, block: &str, request: &Value) -> Result<Value> {
-        let payload = request.to_string();
-        let (header, total) = (block.len(), block.len() + payload.len());
-        write!(
-            self.stream,
-            "HPUB {subject} _INBOX.raw {header} {total}\r\n{block}{payload}\r\n"
-        )?;
-        loop {
-            let mut line = String::new();
-            self.lines.read_line(&mut line).context("no reply")?;
-            ensure!(!line.is_empty() && !line.starts_with("-ERR"), "{line:?}");
-            // `MSG subject sid length`, or `HMSG subject sid header total`.
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let header = match fields[0] {
-                "MSG" => 0,
-                "HMSG" => fields[fields.len() - 2].parse()?,
-                _ => continue,
-            };
-            let total: usize = fields[fields.len() - 1].parse()?;
-            let mut message = vec![0; total];
-            self.lines.read_exact(&mut message)?;
-            return Ok(serde_json::from_slice(&message[header..])?);
-        }
-    }
+/// Sends a request of an operator that calls itself mallory with this header block, and returns the
+/// body of the reply.
+fn request(nats: &Nats, subject: &str, block: &str, request: &Value) -> Result<Value> {
+    let mut client = RawClient::connect(nats, Role::Operator)?;
+    let inbox = "_INBOX.operator.raw";
+    client.subscribe(inbox)?;
+    let payload = request.to_string();
+    let message = RawMessage {
+        subject: subject.as_bytes(),
+        reply: Some(inbox.as_bytes()),
+        block: Some(block.as_bytes()),
+        payload: payload.as_bytes(),
+    };
+    client.send(&message.encode())?;
+    Ok(serde_json::from_slice(&client.next_message()?.1)?)
 }
 
 /// Returns header blocks, each with a name and the requester that must be recorded, or `None` if
@@ -88,7 +56,7 @@ fn header_blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
     ]
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_header_block_makes_a_requester_pass_for_another_user() -> TestResult {
     let cluster = Cluster::start().await?;
     let with_status = ("glued to a status", "NATS/1.0 200 cd".to_owned(), None);
@@ -112,14 +80,9 @@ async fn no_header_block_makes_a_requester_pass_for_another_user() -> TestResult
         .into_iter()
         .chain(subjects::READ_REQUESTS)
     {
-        let mut raw = RawConnection::connect(&cluster.servers[0])?;
-        let forged = forged.clone();
-        let request =
-            tokio::task::spawn_blocking(move || raw.request(subject, &forged, &json!({})));
-        let reply = request.await??;
-        let message = reply["error"]["message"].as_str().unwrap_or_default();
+        let reply = request(&cluster.servers[0], subject, &forged, &json!({}))?;
         ensure!(
-            message.contains(headers::REQUEST_INFO),
+            reply["error"]["code"] == "bad_request",
             "{subject}: {reply}"
         );
     }
@@ -132,12 +95,8 @@ async fn check(
     block: &str,
     expected: Option<&str>,
 ) -> TestResult {
-    let mut raw = RawConnection::connect(&cluster.servers[0])?;
-    let request = json!({ "host_uuid": host });
-    let block = block.to_owned();
-    let reply =
-        tokio::task::spawn_blocking(move || raw.request(subjects::TEARDOWN, &block, &request));
-    let reply = reply.await??;
+    let teardown = json!({ "host_uuid": host });
+    let reply = request(&cluster.servers[0], subjects::TEARDOWN, block, &teardown)?;
     match expected {
         Some(user) => {
             let accepted: TeardownAccepted = serde_json::from_value(reply)?;
@@ -179,5 +138,37 @@ async fn the_requester_is_the_signed_name_of_a_user_with_credentials() -> TestRe
         let operation = olga.operation(accepted.operation_id).await?;
         assert_eq!(operation.requested_by, "olga", "{name}");
     }
+    Ok(())
+}
+
+/// On a server without accounts, nothing marks the headers that the server wrote.
+#[tokio::test]
+async fn the_requester_is_unknown_on_a_server_without_accounts() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start_without_accounts(dir.path()).await?;
+    let _controller = Controller::start(&server.url(), Vec::new(), &dir.path().join("controller"))?;
+    let options = async_nats::ConnectOptions::new();
+    let client = Client::connect_with(options, &server.url()).await?;
+    client.wait_until_ready().await?;
+    let host = client.enroll("worker-a").await?.host.host_uuid;
+    let mut forged = HeaderMap::new();
+    forged.append(
+        headers::REQUEST_INFO,
+        r#"{"acc":"OPERATORS","user":"root"}"#,
+    );
+    let request = json!({ "host_uuid": host });
+    let payload = serde_json::to_vec(&request)?;
+    let nats = client.nats();
+    nats.publish_with_headers(subjects::TEARDOWN, forged.clone(), payload.into())
+        .await?;
+    let accepted: TeardownAccepted = client
+        .request_with_headers(subjects::TEARDOWN, forged, &request)
+        .await?;
+    assert!(
+        accepted.repeated,
+        "the request without a reply subject was executed"
+    );
+    let operation = client.operation(accepted.operation_id).await?;
+    assert_eq!(operation.requested_by, headers::UNKNOWN_REQUESTER);
     Ok(())
 }

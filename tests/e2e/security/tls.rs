@@ -9,7 +9,10 @@ use scuttle_tests::certificates::CertificateAuthority;
 use scuttle_tests::cluster::provisioned_server::connect_options;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_command;
-use scuttle_tests::{Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult};
+use scuttle_tests::servers::nats_server::{NatsServer, ServerSetup, find_free_ports};
+use scuttle_tests::{
+    Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult, wait_until,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -222,5 +225,86 @@ async fn init_configures_a_server_with_mutual_tls() -> TestResult {
         .context("over TLS")?;
     let decommission = [&["decommission", "worker-a", "--force"], &shown[..]].concat();
     bus.run_scuttle(&decommission).await?.expect_success()?;
+    Ok(())
+}
+
+/// Starts a cluster of three servers without accounts, which announce each other as 127.0.0.1. The
+/// certificate of all servers is valid for `name` only.
+async fn start_tls_cluster(ca: &CertificateAuthority, name: &str) -> Result<Vec<NatsServer>> {
+    let (certificate, key) = ca.issue_for("cluster", &[name])?;
+    let routes = find_free_ports::<3>()?;
+    let urls = routes
+        .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+        .join(", ");
+    let mut servers = Vec::new();
+    for (number, port) in routes.into_iter().enumerate() {
+        let dir = (ca.file().parent().context("a directory")?).join(format!("server-{number}"));
+        std::fs::create_dir_all(&dir)?;
+        let configuration = dir.join("nats.conf");
+        let (certificate, key) = (to_argument(&certificate), to_argument(&key));
+        let text = format!(
+            "host: 127.0.0.1\nserver_name: server-{number}\n\
+             tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", timeout: 10 }}\n\
+             cluster {{ name: tls, listen: \"127.0.0.1:{port}\", routes: [{urls}] }}\n"
+        );
+        std::fs::write(&configuration, text)?;
+        let setup = ServerSetup {
+            configuration,
+            dir,
+            store: None,
+            environment: Vec::new(),
+        };
+        servers.push(NatsServer::start(&setup, None).await?);
+    }
+    Ok(servers)
+}
+
+/// The controller knows one server by name, and the others by the addresses that they announce. The
+/// certificate names no address.
+#[tokio::test]
+async fn a_controller_fails_over_to_an_announced_address_with_tls() -> TestResult {
+    const NAME: &str = "localhost";
+    let dir = tempfile::tempdir()?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
+    let mut servers = start_tls_cluster(&ca, NAME).await?;
+    let url = |server: &NatsServer| format!("tls://{NAME}:{}", server.port);
+    let connect = async |server: &NatsServer| {
+        let options = async_nats::ConnectOptions::new();
+        let options = options.add_root_certificates(ca.file());
+        Client::connect_with(options.ignore_discovered_servers(), &url(server)).await
+    };
+    // The first server announces the others when their routes are up.
+    let client = connect(&servers[0]).await?;
+    let announced = || async {
+        let client = connect(&servers[0]).await?;
+        anyhow::Ok(client.nats().server_info().connect_urls.len())
+    };
+    wait_until("the servers announce each other", announced, |count| {
+        *count == 3
+    })
+    .await?;
+    let environment = vec![("SCUTTLE_TLS_CA", to_argument(&ca.file()).to_owned())];
+    let mut controller = Controller::start(
+        &url(&servers[0]),
+        environment,
+        &dir.path().join("controller"),
+    )?;
+    client.wait_until_ready().await?;
+    controller.process().ensure_running()?;
+
+    servers[0].stop().await?;
+    let client = connect(&servers[1]).await?;
+    client.wait_until_ready().await?;
+    assert!(client.enroll("worker-a").await?.accepted);
+
+    // A server whose certificate is for another name is not trusted at any address.
+    let other = start_tls_cluster(&ca, "other.example").await?;
+    let environment = vec![("SCUTTLE_TLS_CA", to_argument(&ca.file()).to_owned())];
+    let mut controller =
+        Controller::start(&url(&other[0]), environment, &dir.path().join("other"))?;
+    controller
+        .process()
+        .wait_for_line("waiting for the NATS server")
+        .await?;
     Ok(())
 }

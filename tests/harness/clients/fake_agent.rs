@@ -9,7 +9,7 @@ use scuttle_schemas::agents::{
     ReportedOutcome, ReportedShard, ReportedState, ResultOutcome, ResultRecorded, ShardResult,
     TeardownCommand, TeardownProgress, TeardownProgressType, TeardownResult, TeardownResultType,
 };
-use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{BootId, HostId, OperationId};
 use serde::Serialize;
 use serde_json::json;
@@ -44,10 +44,13 @@ impl FakeAgent {
     /// Connects as the agent of `host`, with a new boot id. The agent receives all commands that
     /// are sent after the reply to its first heartbeat.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
-        Self::connect_with(Client::connect(nats, Role::Agents).await?, host).await
+        let options = nats.connect_options(Role::Agents);
+        let options = options.custom_inbox_prefix(subjects::agent_inbox_prefix(host));
+        Self::connect_with(Client::connect_with(options, &nats.url()).await?, host).await
     }
 
-    /// Starts the agent of `host` on an existing connection, with a new boot id.
+    /// Starts the agent of `host` on an existing connection, with a new boot id. The connection
+    /// must have the inbox prefix of the host.
     pub async fn connect_with(client: Client, host: &HostId) -> Result<Self> {
         let commands = client
             .nats()

@@ -4,4 +4,5 @@ pub mod broadcasts;
 pub mod client;
 pub mod fake_agent;
 pub mod pipelined_requests;
+pub mod raw_client;
 pub mod replica_view;

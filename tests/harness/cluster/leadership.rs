@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use async_nats::HeaderMap;
-use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::HostId;
+use scuttle_schemas::subjects::{self, AgentChannel};
 
 use super::Cluster;
 use crate::clients::client::Client;
@@ -50,16 +51,32 @@ impl Cluster {
             |_| true,
         )
         .await?;
-        for server in &self.servers {
-            let options = server.connect_options(Role::Agents);
-            let agents = Client::connect_with(options, &server.url()).await?;
-            // The subscription to results is the leader's last one: if it is known, so are all
-            // others.
-            let subject = AgentChannel::Results.subject(&"nobody".parse()?);
-            let request = || agents.request_raw(&subject, HeaderMap::new(), "{}");
-            wait_until("the server knows the leader", request, |_| true).await?;
-        }
+        self.wait_until_subscribed().await?;
         Ok(leader)
+    }
+
+    /// Waits until each server delivers all kinds of requests and reports to the leader. Each of
+    /// these messages is invalid, and is rejected.
+    pub async fn wait_until_subscribed(&self) -> Result<()> {
+        for server in &self.servers {
+            let host: HostId = "nobody".parse()?;
+            let options = server.connect_options(Role::Agents);
+            let options = options.custom_inbox_prefix(subjects::agent_inbox_prefix(&host));
+            let agents = Client::connect_with(options, &server.url()).await?;
+            let operator = Client::connect(server, Role::Operator).await?;
+            // The leader subscribes on one connection for each group of senders, and on each of
+            // them to all subjects at once.
+            let results = AgentChannel::Results.subject(&host);
+            for (client, subject) in [
+                (&agents, results.as_str()),
+                (&operator, subjects::TEARDOWN),
+                (&operator, subjects::HOSTS_LIST),
+            ] {
+                let request = || client.request_raw(subject, HeaderMap::new(), "{}");
+                wait_until("the server knows the leader", request, |_| true).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the leaders of all partitions reply to the operator.

@@ -293,7 +293,9 @@ impl Cluster {
     }
 
     async fn start_agent_of(&self, host: &HostId, deckies: &[&str]) -> Result<FakeAgent> {
-        let client = self.connect(Role::Agents).await?;
+        let options = self.servers[0].connect_options(Role::Agents);
+        let options = options.custom_inbox_prefix(subjects::agent_inbox_prefix(host));
+        let client = Client::connect_with(options, &join_urls(&self.servers)).await?;
         let mut agent = FakeAgent::connect_with(client, host).await?;
         agent.report_inventory(deckies).await?;
         Ok(agent)

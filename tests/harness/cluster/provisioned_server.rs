@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use scuttle_nats::Credentials;
 use scuttle_schemas::{HostId, subjects};
 use tempfile::TempDir;
 
@@ -139,11 +140,14 @@ impl ProvisionedServer {
     }
 }
 
-/// Returns options for connecting with a credentials file, and for reconnecting after a short
-/// delay.
+/// Returns options for connecting with a credentials file and the user's inbox prefix, and for
+/// reconnecting after a short delay.
 pub fn connect_options(credentials: &Path) -> Result<async_nats::ConnectOptions> {
     let text = std::fs::read_to_string(credentials);
     let text = text.with_context(|| credentials.display().to_string())?;
+    let prefix = Credentials::File(credentials.to_owned()).inbox_prefix();
+    let prefix = prefix.context("the credentials name no user")?;
     Ok(async_nats::ConnectOptions::with_credentials(&text)?
+        .custom_inbox_prefix(prefix)
         .reconnect_delay_callback(|_| RECONNECT_DELAY))
 }

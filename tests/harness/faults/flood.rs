@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use scuttle_schemas::HostId;
-use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::subjects::{self, AgentChannel};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -228,7 +228,8 @@ fn publish(
         messages += 1;
         let payload = plan.message.create_payload(host, boot, messages);
         // The replies go to a subject without subscribers.
-        write!(block, "PUB {subject} _INBOX.flood {}\r\n", payload.len())?;
+        let inbox = subjects::agent_inbox_prefix(host);
+        write!(block, "PUB {subject} {inbox}.flood {}\r\n", payload.len())?;
         block.extend_from_slice(&payload);
         block.extend_from_slice(b"\r\n");
     }

@@ -76,12 +76,14 @@ export async function connect(urls: readonly string[], credentials: Credentials)
     'creds' in credentials
       ? credsAuthenticator(new TextEncoder().encode(credentials.creds))
       : usernamePasswordAuthenticator(credentials.user, credentials.password);
+  const inboxPrefix = toInboxPrefix('creds' in credentials ? readUserName(credentials.creds) : credentials.user);
   try {
     return await wsconnect({
       servers: dialOrder(urls),
       noRandomize: true,
       authenticator,
       name: 'scuttle page',
+      ...(inboxPrefix !== undefined && { inboxPrefix }),
       maxReconnectAttempts: -1,
       // Connect only to the servers that the controller names, never to servers that they advertise.
       ignoreClusterUpdates: true,
@@ -103,6 +105,24 @@ function dialOrder(urls: readonly string[]): string[] {
   const first = Math.floor(Math.random() * urls.length);
   const order = [...urls.slice(first), ...urls.slice(0, first)];
   return urls.length > 1 ? [...order, ...order] : order;
+}
+
+/** The prefix of the inboxes that the user's permissions allow. Without one, the default is used. */
+export function toInboxPrefix(user: string | undefined): string | undefined {
+  return user !== undefined && /^[\w-]+(\.[\w-]+)*$/.test(user) ? `_INBOX.${user}` : undefined;
+}
+
+/** The name in the user's JWT, which is not verified. */
+export function readUserName(creds: string): string | undefined {
+  const claims = /^[\w-]+\.([\w-]+)\.[\w-]+\s*$/m.exec(creds)?.[1];
+  if (claims === undefined) return undefined;
+  try {
+    const name: unknown = (JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) as { name?: unknown })
+      .name;
+    return typeof name === 'string' ? name : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function toSignInError(error: unknown, urls: readonly string[], credentials: Credentials): SignInError {

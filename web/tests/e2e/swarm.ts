@@ -165,7 +165,8 @@ export class Swarm {
   async connectAs(user: User): Promise<NatsConnection> {
     const existing = this.#connections.get(user);
     if (existing !== undefined) return existing;
-    const connection = await connect({ servers: this.natsUrl, ...this.#access.login(user) });
+    const options = { servers: this.natsUrl, inboxPrefix: `_INBOX.${user}` };
+    const connection = await connect({ ...options, ...this.#access.login(user) });
     this.#connections.set(user, connection);
     return connection;
   }

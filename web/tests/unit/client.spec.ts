@@ -2,7 +2,7 @@
 
 import { errors, headers, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
 import { expect, test } from '@playwright/test';
-import { detectRole, RequestError, sendChange } from '../../src/nats/client';
+import { detectRole, readUserName, RequestError, sendChange, toInboxPrefix } from '../../src/nats/client';
 
 type Reply = object | Error;
 
@@ -81,4 +81,16 @@ test('the role is detected from what the server permits', async () => {
     expect(await detectRole(nc)).toBe(role);
     expect(requests[0]!.body).toMatchObject({ dry_run: true });
   }
+});
+
+test('a user has an inbox prefix if the name fits into a subject', () => {
+  expect(toInboxPrefix('alice-1')).toBe('_INBOX.alice-1');
+  for (const name of [undefined, '', 'a b', 'a.', '*', '>']) expect(toInboxPrefix(name)).toBeUndefined();
+});
+
+test('the name of a user is read from the credentials file', () => {
+  const claims = Buffer.from(JSON.stringify({ name: 'alice' })).toString('base64url');
+  const creds = `-----BEGIN NATS USER JWT-----\neyJh.${claims}.c2ln\n------END NATS USER JWT------\n`;
+  expect(readUserName(creds)).toBe('alice');
+  expect(readUserName('nothing')).toBeUndefined();
 });

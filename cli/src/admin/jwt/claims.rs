@@ -64,10 +64,19 @@ pub(crate) struct Account {
     /// server rejects the user's tokens that were issued at or before this time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) revocations: BTreeMap<String, i64>,
+    /// The subjects to which the server changes the subjects of messages within this account.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) mappings: BTreeMap<String, Vec<Mapping>>,
     /// The permissions of users whose own tokens contain no permissions.
     pub(crate) default_permissions: Permissions,
     #[serde(flatten)]
     pub(crate) kind: Kind,
+}
+
+/// The subject that takes the place of another one, for all of its messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mapping {
+    pub(crate) subject: String,
 }
 
 /// A subject of another account that this account uses.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use scuttle_schemas::HostName;
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
+use scuttle_schemas::{HostId, HostName};
 
 use super::bus_options::{BusOptions, DirectoryOption};
 use crate::admin::accounts::AccountName;
@@ -38,10 +38,11 @@ enum Verb {
   scuttle user add alice --role operator
   scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
-    /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 . _ -. A
+    /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 _ -. A
     /// name that was used before is rejected.
-    // The rule is the same as for names of hosts.
-    name: HostName,
+    // The rule is the same as for ids of hosts: one token of a subject, because the name is part of
+    // the user's inboxes.
+    name: HostId,
     /// Role of the user.
     #[arg(long)]
     role: UserRole,

@@ -26,6 +26,10 @@ use crate::request::endpoint::Endpoint;
 use line::AuditLine;
 use log::{AuditError, Log};
 
+/// The user in the audit line of what the controller does by itself. A user with this name could
+/// not be distinguished from it, so no user should have this name.
+const CONTROLLER: &str = "scuttle-controller";
+
 /// The part of an audit line that is known from the request, as far as the request could be
 /// decoded. It is kept until the reply is known.
 #[derive(Debug)]
@@ -191,6 +195,32 @@ impl Audit {
             let line = subject.to_line(&time, reply);
             self.0.add(|bytes| line.write_to(bytes));
         }
+        self.flush(counters);
+    }
+
+    /// Writes a line about the start or the end of a host's quarantine, on which the controller
+    /// itself decides.
+    pub fn record_quarantine(&self, host: &HostId, quarantined: bool, counters: &Counters) {
+        let time = clock::now().to_string();
+        let line = AuditLine {
+            target: "audit",
+            time: &time,
+            who: CONTROLLER,
+            action: if quarantined { "quarantine" } else { "readmit" },
+            outcome: "accepted",
+            code: None,
+            message: None,
+            repeated: false,
+            operation_id: None,
+            host_uuid: Some(host),
+            decky_id: None,
+            reason: quarantined.then_some("its agent sends malformed messages"),
+        };
+        self.0.add(|bytes| line.write_to(bytes));
+        self.flush(counters);
+    }
+
+    fn flush(&self, counters: &Counters) {
         if let Err((lost, error)) = self.0.flush() {
             let ignored = Ignored::new(Source::AuditLog, Cause::WriteFailed, lost);
             counters.count_ignored(&ignored, error);

@@ -244,6 +244,8 @@ fn encode_record(families: &mut FamilyWriter, stats: &Stats) -> fmt::Result {
     let help = "Hosts on record, by status.";
     let hosts = counts_by("status", &HostStatus::ALL, &stats.hosts);
     families.gauges("scuttle_hosts", help, hosts)?;
+    let help = "Hosts whose reports are not read, because their agent sends malformed messages.";
+    families.gauge("scuttle_hosts_quarantined", help, stats.quarantined_hosts)?;
     let help = "Deckies on record, by state.";
     let shards = counts_by("state", &ShardState::ALL, &stats.shards);
     families.gauges("scuttle_shards", help, shards)?;

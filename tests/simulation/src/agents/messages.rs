@@ -5,10 +5,11 @@ use scuttle_agent::machine::Input;
 use scuttle_agent::nats::request_id::RequestId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::headers::TRACEPARENT;
+use scuttle_schemas::subjects;
 use serde::Serialize;
 
 use crate::simulation::Simulation;
-use crate::state::connection::{Connection, build_message, inbox_prefix};
+use crate::state::connection::{Connection, build_message};
 
 impl Simulation {
     pub(crate) fn agent_receives(&mut self, host: usize, received: &Message) {
@@ -58,11 +59,8 @@ impl Simulation {
     }
 
     fn agent_inbox(&self, host: usize) -> String {
-        format!(
-            "{}.{}",
-            inbox_prefix(Connection::Agent(host)),
-            self.agent_hosts[host].boots
-        )
+        let host = &self.agent_hosts[host];
+        format!("{}.{}", subjects::agent_inbox_prefix(&host.id), host.boots)
     }
 
     pub(crate) fn agent_reply_subject(&self, host: usize, request: RequestId) -> String {

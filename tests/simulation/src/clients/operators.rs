@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::simulation::{Simulation, note};
 use crate::state::clients::operators::OpenRequest;
-use crate::state::connection::{Connection, build_message, inbox_prefix};
+use crate::state::connection::{CLIENT_REPLIES, Connection, build_message};
 use crate::state::event::Event;
 
 /// The maximum time that an operator waits for a reply before the next attempt.
@@ -74,7 +74,7 @@ impl Simulation {
         if let Some(key) = &request.key {
             map.insert(headers::MSG_ID, key.as_str());
         }
-        let reply = format!("{}.{number}", inbox_prefix(Connection::Operator));
+        let reply = format!("{CLIENT_REPLIES}.o.{number}");
         let payload = request.body.to_string();
         note!(
             self,

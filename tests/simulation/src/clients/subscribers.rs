@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::simulation::{Simulation, note};
 use crate::state::clients::subscriber::{LISTED_TYPES, Listing};
-use crate::state::connection::{Connection, build_message, inbox_prefix};
+use crate::state::connection::{CLIENT_REPLIES, Connection, build_message};
 use crate::state::event::Event;
 
 /// The maximum time that a subscriber waits for a page before it requests the page again.
@@ -36,10 +36,7 @@ impl Simulation {
         view.listings += 1;
         let number = view.listings;
         let body = json!({ "limit": 2, "after": listing.after });
-        let reply = format!(
-            "{}.{subject}.{number}",
-            inbox_prefix(Connection::Subscriber(subscriber))
-        );
+        let reply = format!("{CLIENT_REPLIES}.s{subscriber}.{subject}.{number}");
         let request = build_message(
             LISTED_TYPES[subject].list_subject,
             Some(&reply),

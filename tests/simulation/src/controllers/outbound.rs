@@ -88,7 +88,9 @@ impl Simulation {
         }
         let assignment = self.partitioning.assignment(controller);
         let encoder = &mut self.controllers[controller].encoder;
-        let outgoing = publisher::encode_effect(encoder, effect, assignment);
+        let Some(outgoing) = publisher::encode_effect(encoder, effect, assignment) else {
+            return;
+        };
         note!(
             self,
             "publish {controller} {}: {}",

@@ -36,7 +36,7 @@ impl Simulation {
         if channel.is_some_and(|channel| !assignment.owns_subject(channel, subject)) {
             return;
         }
-        let user = decode::parse_requester(message).unwrap_or_default();
+        let user = decode::parse_requester(message, true).unwrap_or_default();
         let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut requester = Requester {
             reply: message.reply.clone(),

@@ -4,16 +4,23 @@
 use scuttle_schemas::subjects::{self, AgentChannel};
 
 use crate::simulation::Simulation;
-use crate::state::connection::Connection;
+use crate::state::connection::{CLIENT_REPLIES, Connection};
 use crate::state::partitioning::find_endpoint;
 
 impl Simulation {
     pub(crate) fn find_receivers(&self, subject: &str) -> Vec<Connection> {
         if let Some(rest) = subject.strip_prefix("_INBOX.") {
             let token = rest.split('.').next().unwrap_or_default();
+            let hosts = self.agent_hosts.iter();
+            let found = hosts
+                .map(|host| host.id.as_str())
+                .position(|id| id == token);
+            return found.map(Connection::Agent).into_iter().collect();
+        }
+        if let Some(rest) = subject.strip_prefix(CLIENT_REPLIES) {
+            let token = rest.split('.').nth(1).unwrap_or_default();
             let number = || token.get(1..).and_then(|number| number.parse().ok());
             return match token.as_bytes().first() {
-                Some(b'a') => number().map(Connection::Agent),
                 Some(b's') => number().map(Connection::Subscriber),
                 Some(b'o') => Some(Connection::Operator),
                 _ => None,

@@ -31,6 +31,7 @@ impl<'e> Broadcast<'e> {
             Effect::Relayed { .. } => {
                 unreachable!("relayed messages are decoded before they are checked")
             }
+            Effect::Quarantine { .. } => unreachable!("no simulated host is quarantined"),
             Effect::ShardsUpdated(message, _) => {
                 let updated = message.updated.first().map(|shard| &shard.host_uuid);
                 let removed = message.removed.first().map(|shard| &shard.host_uuid);
@@ -68,7 +69,7 @@ impl<'e> Broadcast<'e> {
 pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
     let mut effect = effect.clone();
     match &mut effect {
-        Effect::Command { .. } | Effect::Relayed { .. } => {}
+        Effect::Command { .. } | Effect::Relayed { .. } | Effect::Quarantine { .. } => {}
         Effect::ShardsUpdated(message, _) => {
             message.revision = 0;
             message

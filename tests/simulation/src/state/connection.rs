@@ -21,15 +21,9 @@ pub(crate) struct Delivery {
     pub(crate) message: Message,
 }
 
-/// Returns the prefix of the reply subjects of a connection.
-pub(crate) fn inbox_prefix(connection: Connection) -> String {
-    match connection {
-        Connection::Controller(controller) => format!("_INBOX.c{controller}"),
-        Connection::Agent(host) => format!("_INBOX.a{host}"),
-        Connection::Operator => "_INBOX.o".to_owned(),
-        Connection::Subscriber(subscriber) => format!("_INBOX.s{subscriber}"),
-    }
-}
+/// The prefix of the reply subjects that the NATS server assigns to the requests of operators and
+/// viewers, who are in other accounts than the controllers.
+pub(crate) const CLIENT_REPLIES: &str = "_R_";
 
 pub(crate) fn build_message(
     subject: &str,

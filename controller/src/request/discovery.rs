@@ -1,0 +1,209 @@
+//! Service discovery (ADR-32 of the NATS project): `nats micro` and similar tools find the
+//! controller and read its request counts. The statistics cover the time since the process started.
+//!
+//! The controller replies to these requests itself, because the service of the client library ends
+//! when a single reply cannot be sent.
+
+use std::sync::Arc;
+
+use scuttle_schemas::Timestamp;
+use scuttle_schemas::subjects::{DiscoveryVerb, SERVICE_NAME};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::nats::receivers::{Group, GroupSubscriptions, Messages};
+use crate::observability::counters::{Counters, Source};
+use crate::outbound::replier::Replier;
+use crate::request::endpoint::Endpoint;
+use crate::wire_name::wire_name;
+
+const DESCRIPTION: &str =
+    "Tears down deckies on a swarm of hosts, and never loses track of a teardown";
+
+/// The service as one leader offers it.
+#[derive(Debug)]
+pub struct Service {
+    id: String,
+    started: Timestamp,
+    endpoints: Vec<Served>,
+    counters: Arc<Counters>,
+}
+
+/// An endpoint with the subject on which this leader serves it.
+#[derive(Debug)]
+struct Served {
+    endpoint: Endpoint,
+    name: String,
+    subject: String,
+}
+
+/// The fields that all replies have.
+#[derive(Serialize)]
+struct Head<'s> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'static str,
+    id: &'s str,
+    version: &'static str,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Info<'s> {
+    #[serde(flatten)]
+    head: Head<'s>,
+    description: &'static str,
+    endpoints: Vec<EndpointInfo<'s>>,
+}
+
+#[derive(Serialize)]
+struct Stats<'s> {
+    #[serde(flatten)]
+    head: Head<'s>,
+    started: Timestamp,
+    endpoints: Vec<EndpointStats<'s>>,
+}
+
+#[derive(Serialize)]
+struct EndpointInfo<'s> {
+    name: &'s str,
+    subject: &'s str,
+    /// Always empty: a leader that is suspended or cut off stays subscribed until the server misses
+    /// it, and in one queue group with the next leader it would receive half of that leader's
+    /// requests.
+    queue_group: &'static str,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct EndpointStats<'s> {
+    name: &'s str,
+    subject: &'s str,
+    queue_group: &'static str,
+    num_requests: u64,
+    num_errors: u64,
+    last_error: String,
+    /// In nanoseconds, from the arrival of each request until its reply is sent.
+    processing_time: u64,
+    average_processing_time: u64,
+    data: Value,
+}
+
+impl Service {
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            started: clock::now(),
+            endpoints: Vec::new(),
+            counters,
+        }
+    }
+
+    /// Lists an endpoint, which is served on `subject` under the name `name`.
+    pub fn add(&mut self, endpoint: Endpoint, name: String, subject: String) {
+        self.endpoints.push(Served {
+            endpoint,
+            name,
+            subject,
+        });
+    }
+
+    /// Subscribes to the subjects of service discovery.
+    pub fn subscribe(&self, subscriptions: &mut GroupSubscriptions) -> Messages {
+        let subjects = DiscoveryVerb::ALL.map(|verb| verb.subjects(&self.id));
+        subscriptions.add(Group::Reads, subjects.into_iter().flatten())
+    }
+
+    /// Replies to requests until the subscription ends.
+    pub async fn serve(self, mut requests: Messages, mut replier: Replier) {
+        while let Some(delivery) = requests.recv().await {
+            let request = delivery.message;
+            match DiscoveryVerb::parse(&request.subject) {
+                Some(verb @ DiscoveryVerb::Ping) => {
+                    replier
+                        .respond_to_discovery(&request, &self.head(verb))
+                        .await;
+                }
+                Some(verb @ DiscoveryVerb::Info) => {
+                    replier
+                        .respond_to_discovery(&request, &self.info(verb))
+                        .await;
+                }
+                Some(verb @ DiscoveryVerb::Stats) => {
+                    replier
+                        .respond_to_discovery(&request, &self.stats(verb))
+                        .await;
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn head(&self, verb: DiscoveryVerb) -> Head<'_> {
+        Head {
+            kind: verb.reply_type(),
+            name: SERVICE_NAME,
+            id: &self.id,
+            version: env!("CARGO_PKG_VERSION"),
+            metadata: Map::new(),
+        }
+    }
+
+    fn info(&self, verb: DiscoveryVerb) -> Info<'_> {
+        let endpoints = self.endpoints.iter().map(|served| EndpointInfo {
+            name: &served.name,
+            subject: &served.subject,
+            queue_group: "",
+            metadata: Map::new(),
+        });
+        Info {
+            head: self.head(verb),
+            description: DESCRIPTION,
+            endpoints: endpoints.collect(),
+        }
+    }
+
+    fn stats(&self, verb: DiscoveryVerb) -> Stats<'_> {
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|served| self.endpoint_stats(served));
+        Stats {
+            head: self.head(verb),
+            started: self.started,
+            endpoints: endpoints.collect(),
+        }
+    }
+
+    fn endpoint_stats<'s>(&self, served: &'s Served) -> EndpointStats<'s> {
+        let (counters, endpoint) = (&self.counters, served.endpoint);
+        let requests = counters.replies_to(endpoint);
+        let refused = counters.rejections(endpoint);
+        let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
+        let source = Source::Endpoint(endpoint);
+        let ignored = counters.ignored();
+        let ignored: Map<String, Value> = ignored
+            .filter(|(from, _, _)| *from == source)
+            .map(|(_, cause, count)| (cause.label().to_owned(), count.into()))
+            .collect();
+        let processing_time = counters.service.processing_nanos(endpoint);
+        EndpointStats {
+            name: &served.name,
+            subject: &served.subject,
+            queue_group: "",
+            num_requests: requests,
+            num_errors: refused.iter().map(|(_, count)| count).sum(),
+            last_error: counters.service.last_error(endpoint),
+            processing_time,
+            average_processing_time: processing_time.checked_div(requests).unwrap_or(0),
+            data: serde_json::json!({
+                "granted": counters.granted(endpoint),
+                "refused": refused
+                    .into_iter()
+                    .map(|(code, count)| (wire_name(code), count.into()))
+                    .collect::<Map<_, _>>(),
+                "ignored": ignored,
+            }),
+        }
+    }
+}

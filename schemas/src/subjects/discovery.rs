@@ -1,0 +1,74 @@
+//! The subjects of NATS service discovery (ADR-32).
+
+/// The name of the controller's NATS Micro service.
+pub const SERVICE_NAME: &str = "scuttle";
+
+/// The wildcard subject of NATS service discovery.
+pub const SERVICE_DISCOVERY: &str = "$SRV.>";
+
+/// A verb of NATS service discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscoveryVerb {
+    /// Finds the instances of services.
+    Ping,
+    /// Requests the endpoints of an instance.
+    Info,
+    /// Requests the request counts of an instance.
+    Stats,
+}
+
+impl DiscoveryVerb {
+    /// All verbs.
+    pub const ALL: [Self; 3] = [Self::Ping, Self::Info, Self::Stats];
+
+    fn token(self) -> &'static str {
+        match self {
+            Self::Ping => "PING",
+            Self::Info => "INFO",
+            Self::Stats => "STATS",
+        }
+    }
+
+    /// Returns the subjects on which the controller with the instance id `id` is asked: for every
+    /// service, for every instance of this service, and for this instance.
+    pub fn subjects(self, id: &str) -> [String; 3] {
+        let verb = self.token();
+        [
+            format!("$SRV.{verb}"),
+            format!("$SRV.{verb}.{SERVICE_NAME}"),
+            format!("$SRV.{verb}.{SERVICE_NAME}.{id}"),
+        ]
+    }
+
+    /// Returns the verb in a subject of service discovery.
+    pub fn parse(subject: &str) -> Option<Self> {
+        let verb = subject.strip_prefix("$SRV.")?.split('.').next()?;
+        Self::ALL.into_iter().find(|one| one.token() == verb)
+    }
+
+    /// Returns the `type` of the reply.
+    pub fn reply_type(self) -> &'static str {
+        match self {
+            Self::Ping => "io.nats.micro.v1.ping_response",
+            Self::Info => "io.nats.micro.v1.info_response",
+            Self::Stats => "io.nats.micro.v1.stats_response",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DiscoveryVerb;
+
+    #[test]
+    fn the_verb_of_a_discovery_subject_is_parsed() {
+        for verb in DiscoveryVerb::ALL {
+            for subject in verb.subjects("id") {
+                assert_eq!(DiscoveryVerb::parse(&subject), Some(verb), "{subject}");
+            }
+        }
+        for other in ["$SRV", "$SRV.SCHEMA", "swarm.PING"] {
+            assert_eq!(DiscoveryVerb::parse(other), None, "{other}");
+        }
+    }
+}
