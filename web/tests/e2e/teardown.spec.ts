@@ -139,7 +139,7 @@ test('a queued operation shows why it waits, and can be cancelled', async ({ swa
     decky_id: 'decky-01',
   });
   const page = await openPage('operator', `#/op/${operation_id}`);
-  await expect(page.getByText('the command was sent, but the agent has not started it yet')).toBeVisible();
+  await expect(page.getByText('the command was sent, but the agent has not confirmed it yet')).toBeVisible();
   await page.getByRole('button', { name: 'Cancel the teardown of decky-01 on harbour' }).click();
   await page.getByRole('button', { name: 'Confirm: Cancel the teardown of decky-01 on harbour' }).click();
   await expect(page.getByText('cancelled', { exact: true }).first()).toBeVisible();
