@@ -12,6 +12,7 @@ pub mod clients;
 pub mod cluster;
 pub mod corpus;
 pub mod faults;
+pub mod hostile_checks;
 pub mod http;
 pub mod openmetrics;
 pub mod programs;
@@ -28,6 +29,7 @@ pub use clients::fake_agent::{
 pub use clients::replica_view::ReplicaView;
 pub use cluster::Cluster;
 pub use cluster::provisioned_server::ProvisionedServer;
+pub use hostile_checks::report_hostile_checks;
 pub use http::Http;
 pub use programs::controller::Controller;
 pub use programs::simulator::Simulator;

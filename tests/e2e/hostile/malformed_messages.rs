@@ -1,12 +1,12 @@
 //! Messages that the client library cannot parse, sent as raw bytes. The controller receives with a
 //! separate parser, so such a message is rejected and affects no other client.
 
-use std::io::Write;
-
 use anyhow::{Context, Result, ensure};
 use scuttle_schemas::subjects::{self, AgentChannel, DiscoveryVerb};
 use scuttle_tests::clients::raw_client::{RawClient, RawMessage};
-use scuttle_tests::{Client, Cluster, ExpectRejection, FakeAgent, Role, TestResult};
+use scuttle_tests::{
+    Client, Cluster, ExpectRejection, FakeAgent, Role, TestResult, report_hostile_checks,
+};
 use serde_json::Value;
 
 /// Header blocks that are malformed, each with its name.
@@ -185,11 +185,6 @@ async fn a_malformed_message_is_rejected_and_affects_no_other_client() -> TestRe
     let log = cluster.controllers[0].process().log();
     assert!(!log.contains("lost the NATS server"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
-    // Written directly, because the test runner hides the output of `println!` from tests that
-    // pass.
-    writeln!(
-        std::io::stdout(),
-        "malformed messages: {checks} hostile checks"
-    )?;
+    report_hostile_checks("malformed messages", checks)?;
     Ok(())
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use scuttle_schemas::ErrorCode;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::clients::client::parse_reply;
-use scuttle_tests::{Client, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult};
+use scuttle_tests::{
+    Client, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult, report_hostile_checks,
+};
 use serde_json::{Value, json};
 
 /// The size of huge payloads in bytes: just below the `max_payload` of the server.
@@ -117,19 +119,15 @@ async fn read_record(
 async fn invalid_requests_are_rejected() -> TestResult {
     let (cluster, _agent) = start_with_open_teardown().await?;
     let before = read_record(&cluster).await?;
-    for subject in [
-        subjects::TEARDOWN,
-        subjects::HOSTS_ENROLL,
-        subjects::SHARDS_LIST,
-        subjects::HOSTS_LIST,
-        subjects::OPERATIONS_LIST,
-        subjects::OPERATIONS_GET,
-    ] {
+    let mut checks = 0;
+    for subject in (subjects::READ_REQUESTS.into_iter()).chain(subjects::CHANGE_REQUESTS) {
         for (what, payload) in invalid_payloads() {
             assert_rejected(&cluster.operator, subject, what, payload).await?;
+            checks += 1;
         }
     }
     assert_eq!(read_record(&cluster).await?, before);
+    report_hostile_checks("invalid requests", checks)?;
     Ok(())
 }
 
@@ -138,10 +136,12 @@ async fn invalid_requests_are_rejected() -> TestResult {
 async fn invalid_reports_are_rejected() -> TestResult {
     let (cluster, mut agent) = start_with_open_teardown().await?;
     let before = read_record(&cluster).await?;
+    let mut checks = 0;
     for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
         let subject = channel.subject(&agent.host);
         for (what, payload) in invalid_payloads() {
             assert_rejected(agent.client(), &subject, what, payload).await?;
+            checks += 1;
         }
     }
     let progress = AgentChannel::Progress.subject(&agent.host);
@@ -151,12 +151,14 @@ async fn invalid_reports_are_rejected() -> TestResult {
             .nats()
             .publish(progress.clone(), payload)
             .await?;
+        checks += 1;
     }
     assert!(
         !agent.send_heartbeat().await?.stale,
         "the agent's own reports still count"
     );
     assert_eq!(read_record(&cluster).await?, before);
+    report_hostile_checks("invalid reports", checks)?;
     Ok(())
 }
 
@@ -166,7 +168,7 @@ async fn teardown_requests_with_wrong_fields_are_rejected() -> TestResult {
     let (cluster, agent) = start_with_open_teardown().await?;
     let before = read_record(&cluster).await?;
     let host = &agent.host;
-    for request in [
+    let requests = [
         json!({}),
         json!({ "host_uuid": null }),
         json!({ "host_uuid": 3 }),
@@ -194,8 +196,9 @@ async fn teardown_requests_with_wrong_fields_are_rejected() -> TestResult {
         json!({ "host_uuid": host, "timeout_s": u64::MAX }),
         json!({ "host_uuid": host, "reason": "r".repeat(513) }),
         json!({ "host_uuid": host, "reason": 3 }),
-    ] {
-        let payload = serde_json::to_vec(&request)?.into();
+    ];
+    for request in &requests {
+        let payload = serde_json::to_vec(request)?.into();
         assert_rejected(
             &cluster.operator,
             subjects::TEARDOWN,
@@ -213,6 +216,7 @@ async fn teardown_requests_with_wrong_fields_are_rejected() -> TestResult {
     )
     .await?;
     assert_eq!(read_record(&cluster).await?, before);
+    report_hostile_checks("teardown requests with wrong fields", requests.len() + 1)?;
     Ok(())
 }
 
@@ -289,6 +293,8 @@ async fn reports_with_wrong_fields_are_rejected() -> TestResult {
         }
     }
     assert_eq!(read_record(&cluster).await?, before);
+    let checks = heartbeats.len() + results.len();
+    report_hostile_checks("reports with wrong fields", checks)?;
     Ok(())
 }
 

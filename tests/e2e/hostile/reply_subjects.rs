@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects;
 use scuttle_tests::wait::with_timeout;
-use scuttle_tests::{Client, Cluster, ProvisionedServer, Role, TestResult};
+use scuttle_tests::{Client, Cluster, ProvisionedServer, Role, TestResult, report_hostile_checks};
 use serde_json::{Value, json};
 
 /// Checks that a reply to `requester` cannot become a broadcast for `reader`, who is in the same
@@ -59,7 +59,7 @@ async fn a_reply_cannot_become_a_broadcast_in_the_account_of_its_requester() -> 
         let reader = cluster.connect(role).await?;
         let operator = cluster.connect(Role::Operator).await?;
         let checks = check_broadcasts(&requester, &reader, &operator, role.user()).await?;
-        println!("reply subjects, nats.conf, {role}: {checks} hostile checks");
+        report_hostile_checks(&format!("reply subjects with nats.conf, {role}"), checks)?;
     }
     Ok(())
 }
@@ -74,11 +74,12 @@ async fn a_user_of_scuttle_init_cannot_reach_another_users_inbox() -> TestResult
         .connect(&bus.add_user("victor", "viewer").await?)
         .await?;
     let checks = check_broadcasts(&vera, &victor, &operator, "marker").await?;
-    println!("reply subjects, scuttle init: {checks} hostile checks");
     // Victor's inboxes have unpredictable names, and Vera cannot learn them.
-    for subject in ["_INBOX.victor.>", "_INBOX.>", "_INBOX.*.*", "_DIVERTED.>"] {
+    let denied = ["_INBOX.victor.>", "_INBOX.>", "_INBOX.*.*", "_DIVERTED.>"];
+    for subject in denied {
         let _subscription = vera.nats().subscribe(subject).await?;
         vera.expect_denied(subject).await?;
     }
+    report_hostile_checks("reply subjects with scuttle init", checks + denied.len())?;
     vera.wait_until_ready().await
 }

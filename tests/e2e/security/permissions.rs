@@ -11,7 +11,9 @@ use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{HostId, Partition, PartitionCount, headers};
 use scuttle_tests::wait::with_timeout;
-use scuttle_tests::{Client, Cluster, FakeAgent, Nats, ProvisionedServer, Role, TestResult};
+use scuttle_tests::{
+    Client, Cluster, FakeAgent, Nats, ProvisionedServer, Role, TestResult, report_hostile_checks,
+};
 use serde_json::Value;
 
 /// The hosts, by the letter of their agent in the table. The permissions of agent A are tested.
@@ -252,6 +254,10 @@ async fn check(configuration: &str, roles: &str, clients: &Clients) -> TestResul
     // Written directly, because the test runner hides the output of `println!` from tests that
     // pass.
     std::io::stdout().write_all(line.as_bytes())?;
+    report_hostile_checks(
+        &format!("permissions with {configuration}"),
+        contained + denied,
+    )?;
     let directions: usize = table().iter().map(|row| row.directions.len()).sum();
     assert_eq!(total, roles.len() * directions);
     Ok(())
