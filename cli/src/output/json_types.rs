@@ -164,7 +164,7 @@ pub(crate) struct Diagnosis {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Finding {
     /// The name of the check: `connection`, `server`, `version`, `login`, `permissions`,
-    /// `controller`, `clock` or `durability`.
+    /// `controller`, `journal`, `clock` or `durability`.
     pub(crate) check: &'static str,
     /// The verdict of the check.
     pub(crate) status: FindingStatus,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::durability::check_durability;
 use super::findings::Findings;
+use super::journal::check_journal;
 use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::{Client, ClientError, wait_until_denied};
@@ -78,12 +79,19 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     findings.ok("login", format!("logged in as {user}"));
     let listed = check_permissions(&client, findings).await;
     check_controller(&client, listed, findings).await;
+    check_journal(&client, findings).await;
     check_clock(&client, findings).await;
     check_durability(&client, findings).await;
 }
 
 fn report_connect_error(error: &ClientError, findings: &mut Findings) {
-    let rest = ["permissions", "controller", "clock", "durability"];
+    let rest = [
+        "permissions",
+        "controller",
+        "journal",
+        "clock",
+        "durability",
+    ];
     match error {
         ClientError::LoginRejected { url, user, .. } => {
             findings.ok("server", format!("{url} answers"));

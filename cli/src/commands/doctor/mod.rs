@@ -4,6 +4,7 @@
 mod checks;
 mod durability;
 mod findings;
+mod journal;
 
 use std::fmt::Write;
 
@@ -19,8 +20,9 @@ use crate::output::style::{Colors, StateLabel, Tone};
 
 /// Diagnose the connection, the server, the login, the controller and the clocks.
 ///
-/// Checks the server and its version, the login and its permissions, the controller, the clocks,
-/// and how durably the servers store data. Prints what to do about each problem. Changes nothing.
+/// Checks the server and its version, the login and its permissions, the controller and its
+/// journal, the clocks, and how durably the servers store data. Prints what to do about each
+/// problem. Changes nothing.
 ///
 /// Exit codes: 0 no check failed, 4 the login is rejected or lacks a permission, 6 no controller
 /// answers, 1 any other failure.
@@ -57,6 +59,7 @@ impl Doctor {
                         "login",
                         "permissions",
                         "controller",
+                        "journal",
                         "clock",
                         "durability",
                     ],
