@@ -15,11 +15,11 @@ use tracing::{Instrument, info, info_span};
 
 use crate::config::options::{Config, Journal};
 use crate::http::server::{Server, Sources};
-use crate::leadership::candidate::{Candidate, LEASE_TTL};
+use crate::leadership::candidate::Candidate;
 use crate::leadership::leader::LeaderContext;
-use crate::leadership::lease::LeaseGuard;
+use crate::leadership::lease::{LEASE_TTL, LeaseGuard};
 use crate::leadership::rebalance::Rebalancer;
-use crate::leadership::term::Term;
+use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection;
 use crate::nats::durability_check;
 use crate::observability::audit::Audit;
@@ -27,6 +27,8 @@ use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::BackupServer;
 use crate::partition::assignment::PartitionAssignment;
+use crate::request::discovery::Metadata;
+use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, RedbStore, StoreError};
 use crate::{engine, signals};
 
@@ -205,6 +207,7 @@ impl App {
             Ok::<_, StoreError>((store, state))
         });
         let (store, state) = loading.await.context("loading the record panicked")??;
+        let file = FileWatch::start(&self.config.data_dir);
         let backups = BackupServer::start(&self.config.data_dir, store.snapshots());
         let (hosts, shards, open) = state.row_counts();
         info!(
@@ -234,11 +237,20 @@ impl App {
             health: &self.health,
             lease: LeaseGuard::unlimited(),
             term,
-            step_down,
+            step_down: step_down.clone(),
             assignment: PartitionAssignment::WHOLE,
             names: None,
+            metadata: Metadata::default(),
         };
-        let ended = leader.run(state, store).await;
+        let leading = leader.run(state, store);
+        tokio::pin!(leading);
+        let ended = tokio::select! {
+            ended = &mut leading => ended,
+            removed = file.wait_until_replaced() => {
+                step_down.request(StopReason::StorageFailed);
+                leading.await.and(Err(removed.into()))
+            }
+        };
         backups.stop().await;
         ended
     }

@@ -12,7 +12,7 @@ use scuttle_schemas::Timestamp;
 
 /// The timeout for any event that a test waits for. It is far longer than any event takes, because
 /// a test machine may be busy.
-pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+pub const EVENT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The timeout for the reply to one request. If the controllers might not be listening yet, send
 /// the request in [`wait_until`], which retries.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::Parser;
 use scuttle_settings::layers::parse_from;
 
-use super::options::{Config, ConfigError, Journal, Options, StoreKind};
+use super::options::{Config, ConfigError, Options};
 use super::subcommands::Subcommand;
 use crate::ops::migrate::Migration;
+use crate::ops::recover::Recovery;
+use crate::ops::set_replicas::SetReplicas;
 
 /// What the command line asks the program to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub enum Command {
     },
     /// Move the record into the other kind of store.
     Migrate(Migration),
+    /// Change the number of replicas of the journals and buckets.
+    SetReplicas(SetReplicas),
+    /// Replace a journal that lacks accepted changes.
+    Recover(Recovery),
     /// Create a store from a backup.
     Restore {
         /// The data directory, which must not contain a store.
@@ -71,17 +77,30 @@ impl Command {
         let text = |name: &'static str| variable(name)?.into_string().ok();
         Ok(match arguments.subcommand {
             None => Self::Serve(Box::new(arguments.options.into_config(text)?)),
-            Some(Subcommand::Migrate { to, mut options }) => {
-                // Either the source or the target of a migration is this kind of store.
-                options.store = Some(StoreKind::JetStream);
-                let config = options.into_config(text)?;
-                let Journal::Shared {
+            Some(Subcommand::SetReplicas { options }) => {
+                let nats = options.nats_config();
+                let (replicas, partitions) = options.required_replicas()?;
+                Self::SetReplicas(SetReplicas {
+                    nats,
                     replicas,
                     partitions,
-                } = config.journal
-                else {
-                    return Err(ConfigError::RequiresJetStream { option: "migrate" });
-                };
+                })
+            }
+            Some(Subcommand::Recover { yes, options }) => {
+                let config = options.into_config_with_jetstream(text)?;
+                let (replicas, partitions) = config.shared_journal("recover")?;
+                Self::Recover(Recovery {
+                    nats: config.nats,
+                    data_dir: config.data_dir,
+                    replicas,
+                    partitions,
+                    yes,
+                })
+            }
+            Some(Subcommand::Migrate { to, options }) => {
+                // Either the source or the target of a migration is this kind of store.
+                let config = options.into_config_with_jetstream(text)?;
+                let (replicas, partitions) = config.shared_journal("migrate")?;
                 Self::Migrate(Migration {
                     nats: config.nats,
                     data_dir: config.data_dir,

@@ -33,6 +33,23 @@ pub struct Config {
     pub otlp_endpoint: Option<Endpoint>,
 }
 
+impl Config {
+    /// Returns the number of replicas and partitions of the shared journals. `option` is what needs
+    /// them.
+    pub(super) fn shared_journal(
+        &self,
+        option: &'static str,
+    ) -> Result<(usize, PartitionCount), ConfigError> {
+        match self.journal {
+            Journal::Shared {
+                replicas,
+                partitions,
+            } => Ok((replicas, partitions)),
+            Journal::Own => Err(ConfigError::RequiresJetStream { option }),
+        }
+    }
+}
+
 /// The place where the journal is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Journal {
@@ -77,6 +94,8 @@ pub enum ConfigError {
         "a data directory is required; set --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
     )]
     NoDataDir,
+    #[error("the new number of replicas is required; give --replicas")]
+    NoReplicas,
     /// An option or subcommand that requires the store `jetstream` is used without it.
     #[error(
         "{option} is given (by flag, environment or file) but requires store jetstream; remove it, or set the store"
@@ -116,7 +135,7 @@ pub(super) struct Options {
         value_name = "KIND",
         hide_possible_values = true
     )]
-    pub(super) store: Option<StoreKind>,
+    store: Option<StoreKind>,
     /// With --store jetstream: number of NATS servers that keep a copy of the journal [default: 3]
     #[arg(long, env = "SCUTTLE_REPLICAS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(REPLICAS))]
     replicas: Option<u8>,
@@ -175,6 +194,27 @@ impl Options {
             web_nats_url: self.web_nats_url.unwrap_or_default(),
             otlp_endpoint,
         })
+    }
+
+    /// Checks the options as [`Self::into_config`] does, for a command that always works on this
+    /// kind of store.
+    pub(super) fn into_config_with_jetstream(
+        mut self,
+        variable: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        self.store = Some(StoreKind::JetStream);
+        self.into_config(variable)
+    }
+
+    pub(super) fn nats_config(&self) -> ConnectConfig {
+        self.nats.clone().connect_config()
+    }
+
+    /// Returns the number of replicas, which must be given, and of partitions.
+    pub(super) fn required_replicas(&self) -> Result<(usize, PartitionCount), ConfigError> {
+        let replicas = self.replicas.ok_or(ConfigError::NoReplicas)?;
+        let partitions = self.partitions.and_then(PartitionCount::new);
+        Ok((replicas.into(), partitions.unwrap_or(PartitionCount::ONE)))
     }
 
     fn shared_journal(&self) -> Journal {

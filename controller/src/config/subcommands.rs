@@ -44,6 +44,36 @@ pub(super) enum Subcommand {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Change how many NATS servers keep a copy of the journals and buckets
+    ///
+    /// Give --replicas, and --partitions if there are several. The controllers may be running.
+    /// Their login may not update streams, so give this command one that may; docs/operations.md
+    /// has an example. The servers copy the data in the background.
+    ///
+    /// Exit codes: 0, the number was changed; 1, it was not changed for every stream, standard
+    /// error says why; 2, wrong usage.
+    SetReplicas {
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Replace a journal on the NATS servers that lacks accepted changes
+    ///
+    /// The controllers halt when a stream was deleted, purged or replaced. This command replaces
+    /// the journal with the newest rows that are left: those in the data directory, or the newest
+    /// snapshot on the NATS servers. Requests that were accepted after these rows are lost. All
+    /// controllers must be stopped. Run this command on the controller with the newest rows; the
+    /// log and `scuttle doctor` say with which message the rows of each controller end. Then start
+    /// the other controllers with empty data directories.
+    ///
+    /// Exit codes: 0, the journal was replaced; 1, it was not, standard error says why; 2, wrong
+    /// usage.
+    Recover {
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Create the store of a stopped controller from a backup
     ///
     /// FILE is read and checked completely before anything is written. The data directory must not

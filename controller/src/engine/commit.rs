@@ -18,6 +18,9 @@ pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
 /// The duration without a newly decided batch after which the engine counts as idle.
 const IDLE_DELAY: Duration = Duration::from_millis(50);
 
+/// The maximum time between two checks of the journal.
+const VERIFY_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The number of changes that one idle checkpoint moves to the rows, rounded up to whole batches.
 /// Moving them takes 10 to 20 ms, after which the store thread looks for new batches.
 pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
@@ -29,8 +32,7 @@ pub const FORCED_CHECKPOINT_THRESHOLD: usize = 1_000_000;
 /// The replies and effects of a batch that may now be sent. It is created in two ways:
 ///
 /// - [`commit`] creates it after the batch is durable.
-/// - [`PendingBatch::into_rejected`] replaces every reply with a `not_leader` rejection and drops
-///   all effects.
+/// - [`PendingBatch::into_rejected`] replaces every reply with an error and drops all effects.
 ///
 /// The publisher accepts no other type, so a reply cannot be sent before its change is durable.
 #[derive(Debug)]
@@ -69,11 +71,11 @@ impl<C> From<StoreError> for CommitFailed<C> {
 }
 
 impl<C> CommittedBatch<C> {
-    /// Replaces every reply with `not_leader` and drops all effects.
+    /// Replaces every reply with the error of `reason` and drops all effects.
     #[must_use]
-    pub fn into_rejected(mut self) -> Self {
+    pub fn into_rejected(mut self, reason: StopReason) -> Self {
         for (_, reply) in &mut self.replies {
-            *reply = Reply::Rejected(StopReason::SteppedDown.error_reply());
+            *reply = Reply::Rejected(reason.error_reply());
         }
         self.effects.clear();
         self
@@ -99,11 +101,11 @@ impl<C> CommittedBatch<C> {
 }
 
 impl<C> PendingBatch<C> {
-    /// Replaces every reply with `not_leader` and drops all effects, for a leader that steps down
-    /// before the batch is durable.
+    /// Replaces every reply with the error of `reason` and drops all effects, for a leader that
+    /// stops before the batch is durable.
     #[must_use]
-    pub fn into_rejected(self) -> CommittedBatch<C> {
-        CommittedBatch::release(self, None).into_rejected()
+    pub fn into_rejected(self, reason: StopReason) -> CommittedBatch<C> {
+        CommittedBatch::release(self, None).into_rejected(reason)
     }
 }
 
@@ -145,19 +147,26 @@ impl<C> Committer<'_, C> {
     /// Commits decided batches and checkpoints the journal, until the deciding thread has ended.
     ///
     /// # Errors
-    /// If an append or a checkpoint fails.
+    /// If an append or a checkpoint fails, or the journal has lost accepted changes.
     pub(super) fn run(&mut self) -> Result<(), CommitFailed<C>> {
         loop {
             self.stats.set_journal_len(self.store.journal_len());
+            self.stats
+                .set_foreign_messages(self.store.foreign_messages());
             let timeout = if self.store.journal_len() > IDLE_CHECKPOINT_THRESHOLD {
                 IDLE_DELAY
             } else {
-                Duration::MAX
+                VERIFY_INTERVAL
             };
             let first = match self.pending.recv_timeout(timeout) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.checkpoint(CHECKPOINT_CHANGES)?;
+                    self.store.verify()?;
+                    if self.store.journal_len() > IDLE_CHECKPOINT_THRESHOLD
+                        || self.store.is_checkpoint_due()
+                    {
+                        self.checkpoint(CHECKPOINT_CHANGES)?;
+                    }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -170,6 +179,7 @@ impl<C> Committer<'_, C> {
             self.stats.record_commit(changes, started.elapsed());
             // Fails when the publisher is gone. The changes are durable all the same.
             let _ = self.outbox.blocking_send(committed);
+            self.store.verify()?;
             if self.store.journal_len() > FORCED_CHECKPOINT_THRESHOLD {
                 self.checkpoint(2 * changes)?;
             }

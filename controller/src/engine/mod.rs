@@ -29,7 +29,7 @@ pub use decide::{Job, PendingBatch, decide};
 use crate::engine::commit::{CommitFailed, Committer};
 use crate::engine::decide::Decider;
 use crate::engine::stats::EngineStats;
-use crate::leadership::term::StepDown;
+use crate::leadership::term::{StepDown, StopReason};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of decided batches that wait to be committed. When the queue is full,
@@ -58,7 +58,7 @@ pub struct Engine<C, S, N> {
     /// The channel that passes committed batches to the publisher.
     pub outbox: Sender<Vec<CommittedBatch<C>>>,
     pub stats: Arc<EngineStats>,
-    /// The handle that ends the leader's term when writing to a shared journal fails.
+    /// The handle that ends the leader's term when the store fails.
     pub step_down: StepDown,
     /// A function that returns the current time.
     pub now: N,
@@ -77,8 +77,9 @@ where
     ///
     /// # Errors
     /// If a commit or a checkpoint failed. After a failed commit, none of its replies were sent,
-    /// and it is unknown until the next load which of its changes are durable. If a shared journal
-    /// failed, the term is ended, and the waiting requesters are rejected with `not_leader`.
+    /// and it is unknown until the next load which of its changes are durable. The term is ended,
+    /// and the waiting requesters are rejected: with `not_leader` if a shared journal failed, else
+    /// with `storage_failed`.
     pub fn run(mut self) -> Result<(), StoreError> {
         let (pending_sender, pending) = sync_channel(MAX_PENDING_BATCHES);
         let decider = Decider {
@@ -100,12 +101,23 @@ where
             stats: &self.stats,
         };
         if let Err(CommitFailed { error, batches }) = committer.run() {
-            if matches!(*error, StoreError::Journal(_)) {
-                self.step_down.request();
-                // The iteration ends when no task sends jobs any longer.
-                let rejected = batches.into_iter().chain(pending.iter());
-                let rejected = rejected.map(PendingBatch::into_rejected).collect();
-                let _ = self.outbox.blocking_send(rejected);
+            let is_shared = matches!(*error, StoreError::Journal(_));
+            let reason = if is_shared {
+                StopReason::SteppedDown
+            } else {
+                StopReason::StorageFailed
+            };
+            self.step_down.request(reason);
+            let reject = |batch: PendingBatch<C>| batch.into_rejected(reason);
+            let rejected = batches.into_iter().map(reject).collect();
+            let _ = self.outbox.blocking_send(rejected);
+            // The iteration ends when no task sends jobs any longer.
+            let rejected = pending.iter().map(reject).collect();
+            let _ = self.outbox.blocking_send(rejected);
+            if is_shared {
+                // The changes that the journal has accepted are durable in the rows from here on,
+                // even if the servers lose the journal.
+                let _ = committer.checkpoint_all();
             }
             return Err(*error);
         }

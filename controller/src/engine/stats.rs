@@ -1,7 +1,7 @@
 //! Statistics that the engine's two threads, or a follower, update. Only `metrics` reads them. A
 //! read takes too little time to delay the engine noticeably.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ pub struct EngineStats {
     pending_batches: AtomicUsize,
     /// The number of changes in the journal.
     journal_len: AtomicUsize,
+    /// The number of messages of the journal that were skipped as foreign.
+    foreign_messages: AtomicU64,
+    /// The number of streams and buckets with another number of replicas than configured.
+    replica_differences: AtomicUsize,
     /// The histogram of the number of changes in each append.
     pub(crate) commit_changes: Histogram,
     /// The histogram of the time that each append took until its changes were durable, in seconds.
@@ -42,6 +46,8 @@ impl Default for EngineStats {
             state_stats: Mutex::default(),
             pending_batches: AtomicUsize::new(0),
             journal_len: AtomicUsize::new(0),
+            foreign_messages: AtomicU64::new(0),
+            replica_differences: AtomicUsize::new(0),
             commit_changes: Histogram::new(CHANGES_BUCKETS),
             commit_seconds: Histogram::new(SECONDS_BUCKETS),
             checkpoint_seconds: Histogram::new(SECONDS_BUCKETS),
@@ -57,6 +63,8 @@ impl EngineStats {
             state_stats: Mutex::default(),
             pending_batches: AtomicUsize::new(0),
             journal_len: AtomicUsize::new(0),
+            foreign_messages: AtomicU64::new(0),
+            replica_differences: AtomicUsize::new(0),
             commit_changes: self.commit_changes.clone(),
             commit_seconds: self.commit_seconds.clone(),
             checkpoint_seconds: self.checkpoint_seconds.clone(),
@@ -103,6 +111,22 @@ impl EngineStats {
 
     pub(crate) fn set_journal_len(&self, changes: usize) {
         self.journal_len.store(changes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_foreign_messages(&self, count: u64) {
+        self.foreign_messages.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_replica_differences(&self, count: usize) {
+        self.replica_differences.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn replica_differences(&self) -> usize {
+        self.replica_differences.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn foreign_messages(&self) -> u64 {
+        self.foreign_messages.load(Ordering::Relaxed)
     }
 
     /// Returns the core's statistics as of the last decided batch, or `None` while this controller

@@ -16,26 +16,24 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::leadership::buckets::Buckets;
 use crate::leadership::follower::Follower;
 use crate::leadership::leader::LeaderContext;
 use crate::leadership::lease::{Lease, LeaseBucket};
 use crate::leadership::rebalance::Rebalancer;
 use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection::Connected;
+use crate::nats::replicas::ReplicaDifference;
 use crate::observability::audit::Audit;
 use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::BackupServer;
-use crate::partition::name_registry::NameRegistry;
-use crate::store::snapshot_exchange::SnapshotExchange;
-use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
-
-/// The duration after which a lease expires unless it is renewed. A dead leader is replaced after
-/// about this time. A leader steps down if the NATS servers take longer than this to reply.
-pub const LEASE_TTL: Duration = Duration::from_secs(2);
+use crate::request::discovery;
+use crate::store::file_watch::FileWatch;
+use crate::store::{JournalStream, StoreError};
 
 /// The interval at which a candidate tries to acquire the lease. It delays a takeover by at most an
-/// eighth of [`LEASE_TTL`].
+/// eighth of [`LEASE_TTL`](crate::leadership::lease::LEASE_TTL).
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The duration for which a controller holds back from a free lease, so that a controller that
@@ -44,7 +42,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const DEFER_DELAY: Duration = Duration::from_millis(600);
 
 /// The delay before a failed request to the NATS servers is repeated.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// A controller that follows one partition, and leads the partition while it holds the lease.
 #[derive(Debug)]
@@ -67,14 +65,6 @@ pub struct Candidate<'a> {
     pub shutdown: CancellationToken,
 }
 
-/// The buckets on the NATS servers that the controllers share.
-struct Buckets {
-    leases: LeaseBucket,
-    snapshots: SnapshotExchange,
-    /// The registry of host names. `None` if there is only one partition.
-    names: Option<NameRegistry>,
-}
-
 /// The next step after following or leading has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -86,12 +76,12 @@ enum Next {
 
 /// Logs why a candidate waits. A reason is logged only when it differs from the previous one.
 #[derive(Default)]
-struct WaitLog {
+pub(super) struct WaitLog {
     last_reason: String,
 }
 
 impl WaitLog {
-    fn log(&mut self, reason: &dyn Display) {
+    pub(super) fn log(&mut self, reason: &dyn Display) {
         let reason = reason.to_string();
         if self.last_reason != reason {
             warn!("{reason}");
@@ -115,9 +105,10 @@ impl Candidate<'_> {
             self.health.set_loading();
             let partition = self.stream.assignment.partition;
             self.rebalancer.set_loading(partition);
-            let Some(follower) = self.load(&buckets.snapshots).await? else {
+            let Some(follower) = self.load(&buckets).await? else {
                 return Ok(());
             };
+            let differences = self.check_replicas().await;
             let (hosts, shards, open) = follower.state.row_counts();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.set_following(self.connected.clone());
@@ -125,7 +116,15 @@ impl Candidate<'_> {
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
             let backups = BackupServer::start(self.data_dir, snapshots);
-            let next = Box::pin(self.follow_then_lead(follower, &buckets)).await;
+            let file = FileWatch::start(self.data_dir);
+            let mut next = Box::pin(self.follow_then_lead(follower, &buckets, &differences));
+            let next = tokio::select! {
+                next = &mut next => next,
+                removed = file.wait_until_replaced() => {
+                    self.shutdown.cancel();
+                    next.await.and(Err(removed.into()))
+                }
+            };
             backups.stop().await;
             if next? == Next::Stop {
                 return Ok(());
@@ -141,82 +140,23 @@ impl Candidate<'_> {
         self.health.set_connecting();
         loop {
             tokio::select! {
-                opened = self.try_open_buckets() => match opened {
+                opened = Buckets::open(&self.stream, &self.lease_client) => match opened {
                     Ok(buckets) => return Some(buckets),
                     Err(error) => wait_log.log(&error),
                 },
                 () = self.shutdown.cancelled() => return None,
             }
-            if self.is_shut_down_before_retry().await {
+            if self.is_shut_down_before_retry(RETRY_DELAY).await {
                 return None;
             }
         }
     }
 
-    async fn try_open_buckets(&self) -> anyhow::Result<Buckets> {
-        let (stream, bucket) = (&self.stream, subjects::LEASES_BUCKET);
-        let (replicas, assignment) = (stream.replicas, stream.assignment);
-        let lease_client = self.lease_client.clone();
-        let leases = LeaseBucket::open(lease_client, bucket, replicas, LEASE_TTL).await?;
-        let snapshots = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
-        let names = if assignment.is_one_of_several() {
-            let client = stream.client.clone();
-            Some(NameRegistry::open(client, replicas, assignment.partitions).await?)
-        } else {
-            None
-        };
-        Ok(Buckets {
-            leases,
-            snapshots,
-            names,
-        })
-    }
-
-    /// Waits for [`RETRY_DELAY`]. Returns true if the process shuts down first.
-    async fn is_shut_down_before_retry(&self) -> bool {
+    /// Waits for `delay`. Returns true if the process shuts down first.
+    pub(super) async fn is_shut_down_before_retry(&self, delay: Duration) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => true,
-            () = tokio::time::sleep(RETRY_DELAY) => false,
-        }
-    }
-
-    /// Reads the whole record, and retries until it succeeds. If messages that the rows lack were
-    /// trimmed from the journal, installs the newest snapshot first. Returns `None` if the process
-    /// shuts down first.
-    ///
-    /// # Errors
-    /// If the rows cannot be read, or only an operator can resolve the error.
-    async fn load(&self, exchange: &SnapshotExchange) -> anyhow::Result<Option<Follower>> {
-        let mut wait_log = WaitLog::default();
-        loop {
-            let (data_dir, stream) = (self.data_dir.to_owned(), self.stream.clone());
-            let loading = spawn_blocking(move || {
-                let store = ReplicatedStore::open(&data_dir, Handle::current(), stream)?;
-                Follower::load(store)
-            });
-            match loading.await.context("loading the record panicked")? {
-                Ok(follower) => match check_not_lost(&follower, exchange).await {
-                    Ok(()) => return Ok(Some(follower)),
-                    Err(error) => wait_log.log(&error),
-                },
-                Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                    let fetched = tokio::select! {
-                        fetched = exchange.install_newest(self.data_dir) => fetched,
-                        () = self.shutdown.cancelled() => return Ok(None),
-                    };
-                    if let Err(error) = fetched {
-                        wait_log.log(&error);
-                    }
-                }
-                Err(StoreError::Journal(error)) if needs_operator(&error) => {
-                    return Err(error.into());
-                }
-                Err(StoreError::Journal(error)) => wait_log.log(&error),
-                Err(error) => return Err(error.into()),
-            }
-            if self.is_shut_down_before_retry().await {
-                return Ok(None);
-            }
+            () = tokio::time::sleep(delay) => false,
         }
     }
 
@@ -226,6 +166,7 @@ impl Candidate<'_> {
         &self,
         mut follower: Follower,
         buckets: &Buckets,
+        differences: &[ReplicaDifference],
     ) -> anyhow::Result<Next> {
         let (stop, stopped) = mpsc::sync_channel(0);
         let stats = self.metrics.stats().clone();
@@ -259,7 +200,7 @@ impl Candidate<'_> {
             Err(error) => Err(error),
         };
         match caught_up {
-            Ok(follower) => Box::pin(self.lead(follower, lease, buckets)).await,
+            Ok(follower) => Box::pin(self.lead(follower, lease, buckets, differences)).await,
             Err(error) => {
                 lease.release().await;
                 reload_after(error)
@@ -269,16 +210,36 @@ impl Candidate<'_> {
 
     /// Waits until the lease is free, and acquires it.
     async fn acquire_lease(&self, leases: &LeaseBucket) -> Lease {
-        let key = subjects::lease_key(self.stream.assignment.partition);
+        let partition = self.stream.assignment.partition;
+        let (key, halted_key) = (
+            subjects::lease_key(partition),
+            subjects::halted_key(partition),
+        );
         let mut wait_log = WaitLog::default();
         loop {
             if self.rebalancer.should_defer() && leases.is_free(&key).await {
                 tokio::time::sleep(DEFER_DELAY).await;
             }
             match leases.try_acquire(&key).await {
-                Ok(Some(lease)) => return lease,
+                Ok(Some(lease)) => match leases.is_marked(&halted_key).await {
+                    Ok(false) => return lease,
+                    Ok(true) => {
+                        wait_log.log(&"another controller has halted: it has changes that the journal lacks; an operator must decide");
+                        lease.release().await;
+                    }
+                    Err(error) => {
+                        wait_log.log(&error);
+                        lease.release().await;
+                    }
+                },
                 Ok(None) => {}
-                Err(error) => wait_log.log(&error),
+                Err(error) => {
+                    wait_log.log(&error);
+                    // The bucket may have been deleted.
+                    if let Err(error) = leases.create_if_missing().await {
+                        wait_log.log(&error);
+                    }
+                }
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -291,6 +252,7 @@ impl Candidate<'_> {
         follower: Follower,
         mut lease: Lease,
         buckets: &Buckets,
+        differences: &[ReplicaDifference],
     ) -> anyhow::Result<Next> {
         info!("became leader");
         let assignment = self.stream.assignment;
@@ -312,10 +274,17 @@ impl Candidate<'_> {
             step_down: step_down.clone(),
             assignment,
             names: buckets.names.clone(),
+            metadata: discovery::replicas_metadata(differences),
         };
         let leading = leader.run(follower.state, follower.store);
         tokio::pin!(leading);
         let trimming = tokio::spawn(trimming);
+        let names = buckets.names.clone();
+        let filling = tokio::spawn(async move {
+            if let Some(names) = names {
+                names.keep_filled(assignment.partition).await;
+            }
+        });
         let ended = tokio::select! {
             ended = &mut leading => Some(ended),
             () = lease.keep_renewing() => None,
@@ -327,10 +296,11 @@ impl Candidate<'_> {
         let ended = if let Some(ended) = ended {
             ended
         } else {
-            step_down.request();
+            step_down.request(StopReason::SteppedDown);
             leading.await
         };
         // The task must drop the rows before they can be opened again.
+        filling.abort();
         trimming.abort();
         let _ = trimming.await;
         lease.release().await;
@@ -342,30 +312,13 @@ impl Candidate<'_> {
     }
 }
 
-/// Returns an error if the journal has lost messages that the newest snapshot contains, or if the
-/// snapshots cannot be listed. Without this check, a controller without rows would mistake an empty
-/// journal for a new one.
-async fn check_not_lost(follower: &Follower, exchange: &SnapshotExchange) -> anyhow::Result<()> {
-    let newest = exchange.newest_sequence().await?.unwrap_or(0);
-    Ok(follower.store.require_message(newest)?)
-}
-
-/// Returns whether only an operator can resolve the error, because reading the journal again does
-/// not help.
-fn needs_operator(error: &JournalError) -> bool {
-    matches!(
-        error,
-        JournalError::Foreign { .. } | JournalError::PartitionCountMismatch { .. }
-    )
-}
-
 /// Returns [`Next::Reload`] for a journal error that reading the record again might resolve.
 ///
 /// # Errors
 /// If only an operator can resolve the error.
 fn reload_after(error: StoreError) -> anyhow::Result<Next> {
     match error {
-        StoreError::Journal(error) if !needs_operator(&error) => {
+        StoreError::Journal(error) if !error.needs_operator() => {
             warn!("{error}");
             Ok(Next::Reload)
         }

@@ -46,7 +46,8 @@ impl Follower {
     /// servers reject or do not reply to.
     ///
     /// # Errors
-    /// If the rows cannot be written, or the journal was trimmed or has invalid content.
+    /// If the rows cannot be written, or the journal was trimmed, has invalid content or lacks
+    /// accepted changes.
     pub fn follow(
         &mut self,
         stop: &Receiver<Infallible>,
@@ -66,13 +67,16 @@ impl Follower {
                     if !std::mem::replace(&mut is_away, true) {
                         warn!("{error}");
                     }
-                    // If this does not help, the next attempt fails.
+                    // The stream may have been deleted, which ends the consumer. If it was not, and
+                    // this does not help, the next attempt fails.
+                    self.verify()?;
                     let _ = self.store.resume();
                     RETRY_DELAY
                 }
                 Err(error) => return Err(error),
             };
             stats.set_journal_len(self.store.journal_len());
+            stats.set_foreign_messages(self.store.foreign_messages());
             if stop.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
                 return Ok(());
             }
@@ -87,10 +91,20 @@ impl Follower {
         } else {
             IDLE_CHECKPOINT_THRESHOLD
         };
-        if store.journal_len() > threshold {
+        if store.journal_len() > threshold || store.is_checkpoint_due() {
             store.checkpoint(CHECKPOINT_CHANGES)?;
         }
-        Ok(())
+        self.verify()
+    }
+
+    /// Checks that the journal is complete. If not, moves everything that was read to the rows,
+    /// where it is durable whatever becomes of the journal.
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let verified = self.store.verify();
+        while verified.is_err() && self.store.journal_len() > 0 {
+            self.store.checkpoint(CHECKPOINT_CHANGES)?;
+        }
+        verified
     }
 
     /// Reads everything that has been written to the journal up to this call.

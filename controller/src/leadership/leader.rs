@@ -29,7 +29,7 @@ use crate::outbound::replier::Replier;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::NameRegistry;
 use crate::partition::scatter_gather::ScatterGather;
-use crate::request::discovery::Service;
+use crate::request::discovery::{Metadata, Service};
 use crate::request::endpoint::Endpoint;
 use crate::request::pipeline::{Intake, JobSender, Pipeline};
 use crate::request::{published, serve};
@@ -54,12 +54,14 @@ pub struct LeaderContext<'a> {
     pub lease: LeaseGuard,
     /// The term. The leader stops when it ends.
     pub term: Term,
-    /// The handle that ends the term when writing to the journal fails.
+    /// The handle that ends the term when the store fails.
     pub step_down: StepDown,
     /// The partition whose hosts this leader is responsible for.
     pub assignment: PartitionAssignment,
     /// The registry in which host names are claimed. `None` if there is only one partition.
     pub names: Option<NameRegistry>,
+    /// The metadata that service discovery shows.
+    pub metadata: Metadata,
 }
 
 impl LeaderContext<'_> {
@@ -131,12 +133,14 @@ impl LeaderContext<'_> {
 
         // The engine ends when the term ends, when there are no subscriptions, or when a commit
         // failed.
-        match engine.await.context("the engine panicked")? {
+        let ended = engine.await.context("the engine panicked")?;
+        match &ended {
             Err(StoreError::Journal(error)) => warn!("stepped down: {error}"),
-            Err(error) => return Err(error.into()),
+            Err(error) => error!("no more requests are accepted: {error}"),
             Ok(()) => match self.term.stop_reason() {
                 Some(StopReason::Shutdown) => info!("stopped: everything is on disk"),
                 Some(StopReason::SteppedDown) => warn!("stepped down: lease expired"),
+                Some(StopReason::StorageFailed) => error!("no more requests are accepted"),
                 None => error!("no request can be received: everything is on disk; starting again"),
             },
         }
@@ -156,7 +160,10 @@ impl LeaderContext<'_> {
         {
             warn!("the last replies could not be sent: the NATS server is away");
         }
-        Ok(())
+        match ended {
+            Ok(()) | Err(StoreError::Journal(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Subscribes to all subjects of this leader and starts a task for each subscription. The tasks
@@ -170,7 +177,7 @@ impl LeaderContext<'_> {
     ) -> anyhow::Result<Subscribed> {
         let assignment = self.assignment;
         let mut subscriptions = GroupSubscriptions::default();
-        let mut service = Service::new(intake.counters.clone());
+        let mut service = Service::new(intake.counters.clone(), self.metadata.clone());
         let mut tasks = JoinSet::new();
         let progress = [AgentChannel::Progress.wildcard_subject()];
         let progress = subscriptions.add(Group::Reports, progress);

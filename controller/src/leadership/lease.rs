@@ -23,6 +23,10 @@ use uuid::Uuid;
 use crate::clock;
 use crate::nats::key_value;
 
+/// The duration after which a lease expires unless it is renewed. A dead leader is replaced after
+/// about this time. A leader steps down if the NATS servers take longer than this to reply.
+pub const LEASE_TTL: Duration = Duration::from_secs(2);
+
 /// The number of renewals during the lifetime of a lease.
 const RENEWALS_PER_TTL: u32 = 4;
 
@@ -44,6 +48,8 @@ pub struct LeaseError {
 #[derive(Debug, Clone)]
 pub struct LeaseBucket {
     bucket: Store,
+    client: Client,
+    config: kv::Config,
     ttl: Duration,
     /// A unique id of this holder, which is the value of the leases that it acquires.
     holder: Bytes,
@@ -111,10 +117,12 @@ impl LeaseBucket {
             num_replicas: replicas,
             ..kv::Config::default()
         };
-        let opened = key_value::open(client, config, REQUEST_TIMEOUT).await;
+        let opened = key_value::open(client.clone(), config.clone(), REQUEST_TIMEOUT).await;
         let opened = opened.map_err(failed("open", bucket))?;
         Ok(Self {
             bucket: opened,
+            client,
+            config,
             ttl,
             holder: Uuid::now_v7().to_string().into(),
         })
@@ -122,6 +130,38 @@ impl LeaseBucket {
 
     pub fn bucket(&self) -> &Store {
         &self.bucket
+    }
+
+    /// Creates the bucket again if it was deleted.
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
+    pub async fn create_if_missing(&self) -> Result<(), LeaseError> {
+        let (client, config) = (self.client.clone(), self.config.clone());
+        let opened = key_value::open(client, config, REQUEST_TIMEOUT).await;
+        opened.map(drop).map_err(failed("open", &self.bucket.name))
+    }
+
+    /// Keeps a mark in the bucket, which expires like a lease. Several processes can keep the same
+    /// mark. Never returns; dropping the future lets the mark expire.
+    pub async fn keep_mark(&self, key: &str) {
+        loop {
+            if self.bucket.put(key, self.holder.clone()).await.is_err() {
+                // The bucket may have been deleted.
+                let _ = self.create_if_missing().await;
+            }
+            tokio::time::sleep(self.ttl / RENEWALS_PER_TTL).await;
+        }
+    }
+
+    /// Returns whether a process keeps the mark.
+    ///
+    /// # Errors
+    /// If the request fails, for example because the servers do not reply.
+    pub async fn is_marked(&self, key: &str) -> Result<bool, LeaseError> {
+        let entry = self.bucket.entry(key).await;
+        let entry = entry.map_err(failed("read a mark", &self.bucket.name))?;
+        Ok(entry.is_some_and(|entry| entry.operation == kv::Operation::Put))
     }
 
     /// Returns whether the lease has no holder. Returns false if the request fails.
@@ -208,6 +248,7 @@ impl Lease {
             bucket,
             ttl,
             holder,
+            ..
         } = &self.leases;
         let delete = |revision| bucket.delete_expect_revision(&self.key, Some(revision));
         let releasing = async {

@@ -154,26 +154,28 @@ impl Rebalancer {
     pub async fn run(self, client: Client, replicas: usize, shutdown: CancellationToken) {
         let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);
-        let bucket = loop {
+        let leases = loop {
             let opened = LeaseBucket::open(client.clone(), bucket, replicas, ttl).await;
             if let Ok(leases) = opened {
-                break leases.bucket().clone();
+                break leases;
             }
             tokio::select! {
                 () = tokio::time::sleep(ttl) => {}
                 () = shutdown.cancelled() => return,
             }
         };
+        let bucket = leases.bucket();
         tokio::select! {
-            () = self.announce(&bucket, &key) => {}
-            () = self.watch_others(&bucket, &key) => {}
+            () = self.announce(&leases, &key) => {}
+            () = self.watch_others(bucket, &key) => {}
             () = shutdown.cancelled() => {}
         }
         // Its partitions are free in a moment, and no other controller should defer to it.
         let _ = tokio::time::timeout(self.0.ttl, bucket.delete(&key)).await;
     }
 
-    async fn announce(&self, bucket: &Store, key: &str) {
+    async fn announce(&self, leases: &LeaseBucket, key: &str) {
+        let bucket = leases.bucket();
         loop {
             let led = {
                 let own = self.own();
@@ -185,6 +187,8 @@ impl Rebalancer {
             };
             if let Err(error) = announced {
                 debug!("cannot announce this controller: {error}");
+                // The bucket may have been deleted. If it was not, the request changes nothing.
+                let _ = leases.create_if_missing().await;
             }
             let interval = tokio::time::sleep(self.0.ttl / ANNOUNCEMENTS_PER_TTL);
             tokio::select! {

@@ -1,6 +1,8 @@
 //! The term of a leader. A term ends when the process shuts down, or earlier if the leader steps
 //! down.
 
+use std::sync::{Arc, OnceLock};
+
 use scuttle_schemas::{ErrorCode, ErrorReply};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +13,8 @@ pub enum StopReason {
     Shutdown,
     /// The leader has stepped down, so another controller leads or may lead.
     SteppedDown,
+    /// The store of this controller has failed, so the process ends.
+    StorageFailed,
 }
 
 impl StopReason {
@@ -25,6 +29,10 @@ impl StopReason {
                 ErrorCode::ShuttingDown,
                 "the controller is stopping: repeat the request after its next start",
             ),
+            Self::StorageFailed => ErrorReply::new(
+                ErrorCode::StorageFailed,
+                "the controller cannot write to its disk and stops (see its log): repeat the request with the same key after its next start",
+            ),
         }
     }
 }
@@ -34,16 +42,25 @@ impl StopReason {
 #[derive(Debug, Clone)]
 pub struct Term {
     shutdown: CancellationToken,
-    stepped_down: CancellationToken,
+    ended_early: EndedEarly,
+}
+
+/// The event that a term ends before the process shuts down, and its reason.
+#[derive(Debug, Clone, Default)]
+struct EndedEarly {
+    token: CancellationToken,
+    reason: Arc<OnceLock<StopReason>>,
 }
 
 /// A handle that ends a leader's term before the process shuts down.
 #[derive(Debug, Clone, Default)]
-pub struct StepDown(CancellationToken);
+pub struct StepDown(EndedEarly);
 
 impl StepDown {
-    pub fn request(&self) {
-        self.0.cancel();
+    /// Ends the term for this reason, unless it has ended before.
+    pub fn request(&self, reason: StopReason) {
+        let _ = self.0.reason.set(reason);
+        self.0.token.cancel();
     }
 }
 
@@ -51,11 +68,11 @@ impl Term {
     /// Starts a term that lasts until `shutdown` is cancelled, or until the leader steps down
     /// through the returned handle.
     pub fn start(shutdown: CancellationToken) -> (Self, StepDown) {
-        let stepped_down = CancellationToken::new();
-        let step_down = StepDown(stepped_down.clone());
+        let ended_early = EndedEarly::default();
+        let step_down = StepDown(ended_early.clone());
         let term = Self {
             shutdown,
-            stepped_down,
+            ended_early,
         };
         (term, step_down)
     }
@@ -64,16 +81,13 @@ impl Term {
     pub async fn ended(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
-            () = self.stepped_down.cancelled() => {}
+            () = self.ended_early.token.cancelled() => {}
         }
     }
 
     /// Returns the reason why the term has ended, or `None` if it has not ended.
     pub fn stop_reason(&self) -> Option<StopReason> {
-        if self.stepped_down.is_cancelled() {
-            Some(StopReason::SteppedDown)
-        } else {
-            (self.shutdown.is_cancelled()).then_some(StopReason::Shutdown)
-        }
+        let early = self.ended_early.reason.get().copied();
+        early.or_else(|| (self.shutdown.is_cancelled()).then_some(StopReason::Shutdown))
     }
 }

@@ -4,3 +4,5 @@ pub mod connection;
 pub mod durability_check;
 pub mod key_value;
 pub mod receivers;
+pub mod replicas;
+pub mod stream_lookup;

@@ -13,6 +13,7 @@ use crate::nats::connection::Connected;
 enum Phase {
     Loading,
     Connecting,
+    Halted,
     Following(Connected),
     /// The connections of the leader, of which all must be up.
     Leading(Vec<Connected>),
@@ -23,6 +24,11 @@ impl Phase {
         let (role, connected) = match self {
             Self::Loading => return Err("loading the record"),
             Self::Connecting => return Err("connecting to the NATS server; see the log"),
+            Self::Halted => {
+                return Err(
+                    "halted: the journal lacks accepted changes; see the log and `scuttle doctor`",
+                );
+            }
             Self::Following(connected) => (Role::Follower, connected.is_up()),
             Self::Leading(connections) => (Role::Leader, connections.iter().all(Connected::is_up)),
         };
@@ -87,6 +93,11 @@ impl Health {
         self.set(Phase::Connecting);
     }
 
+    /// Records that the journal lacks accepted changes, so that this controller must not serve.
+    pub fn set_halted(&self) {
+        self.set(Phase::Halted);
+    }
+
     pub fn set_following(&self, connected: Connected) {
         self.set(Phase::Following(connected));
     }
@@ -97,6 +108,12 @@ impl Health {
 
     pub(crate) fn partition_count(&self) -> usize {
         self.phases.len()
+    }
+
+    /// Returns the number of partitions whose journal lacks accepted changes.
+    pub(crate) fn halted_partition_count(&self) -> usize {
+        let is_halted = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Halted);
+        self.phases.iter().filter(is_halted).count()
     }
 
     /// Returns the number of partitions that this controller leads and for which it is connected to

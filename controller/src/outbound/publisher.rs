@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use crate::admission::quarantine::Quarantine;
 use crate::engine::CommittedBatch;
 use crate::leadership::lease::LeaseGuard;
+use crate::leadership::term::StopReason;
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
 use crate::observability::event_log::{self, EventLog};
@@ -49,7 +50,8 @@ impl Publisher {
     pub async fn run(mut self, mut outbox: Receiver<Batches>) {
         while let Some(mut batches) = outbox.recv().await {
             if !self.lease.is_valid() {
-                let rejected = batches.into_iter().map(CommittedBatch::into_rejected);
+                let rejected = batches.into_iter();
+                let rejected = rejected.map(|batch| batch.into_rejected(StopReason::SteppedDown));
                 batches = rejected.collect();
             }
             // The replies are recorded even while the server is unreachable: an accepted change is

@@ -2,6 +2,7 @@
 //! clients.
 
 pub mod assignment;
+mod name_fill;
 pub mod name_registry;
 pub mod relay_format;
 pub mod rpc;

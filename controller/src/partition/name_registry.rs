@@ -3,6 +3,8 @@
 //! The leader that enrolls or renames a host knows only the hosts of its partition. It therefore
 //! claims the name in a bucket on the NATS servers before it changes the record.
 //!
+//! `name_fill` adds the names of all hosts on record when the bucket is new.
+//!
 //! A claim may outlive its host: the host may never have been added to the record, or may have been
 //! removed from it or renamed. The name is then free. A leader that wants a claimed name therefore
 //! requests the claimant's record from the leader of the claimant's partition. Two rules make this
@@ -14,12 +16,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
+use futures_util::future::try_join_all;
 use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName, PartitionCount, subjects};
+use scuttle_schemas::{
+    ErrorCode, ErrorReply, HostId, HostName, Partition, PartitionCount, subjects,
+};
 use tokio::sync::Semaphore;
 
 use crate::nats::key_value;
@@ -37,14 +42,18 @@ const MAX_CONCURRENT: usize = 32;
 /// The delay before a claim is repeated while another leader enrolls a host with the same name.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
+/// The maximum time for which a claim waits until the registry is filled.
+const FILL_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The maximum number of attempts to claim a name while other leaders claim it too.
 const MAX_ATTEMPTS: usize = 8;
 
 /// The registry of host names in all partitions. Clones share the registry and its limit.
 #[derive(Debug, Clone)]
 pub struct NameRegistry {
-    client: Client,
-    bucket: Store,
+    pub(super) client: Client,
+    pub(super) bucket: Store,
+    pub(super) replicas: usize,
     partitions: PartitionCount,
     /// The hosts that this leader is about to enroll or rename.
     claiming: Arc<Mutex<BTreeSet<HostId>>>,
@@ -91,6 +100,7 @@ impl NameRegistry {
         Ok(Self {
             client,
             bucket,
+            replicas,
             partitions,
             claiming: Arc::default(),
             permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
@@ -134,7 +144,10 @@ impl NameRegistry {
             let entry = entry.filter(|entry| entry.operation == Operation::Put);
             let Some(entry) = entry else {
                 match self.bucket.create(&key, claimed.clone().into()).await {
-                    Ok(_) => return Ok(Claim::Granted(claim)),
+                    Ok(revision) if self.is_granted(revision).await? => {
+                        return Ok(Claim::Granted(claim));
+                    }
+                    Ok(_) => continue,
                     Err(error) if error.kind() == CreateErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(failed(error)),
                 }
@@ -156,7 +169,10 @@ impl NameRegistry {
             }
             let value = claimed.clone().into();
             match self.bucket.update(&key, value, entry.revision).await {
-                Ok(_) => return Ok(Claim::Granted(claim)),
+                Ok(revision) if self.is_granted(revision).await? => {
+                    return Ok(Claim::Granted(claim));
+                }
+                Ok(_) => {}
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -164,6 +180,39 @@ impl NameRegistry {
         Err(retry_later(format!(
             "the name {name} is being claimed by others: repeat the request"
         )))
+    }
+
+    /// Waits until the names of all partitions' hosts are in the bucket. Returns whether they were
+    /// there before the claim with this revision. If not, the name may belong to one of the hosts,
+    /// so the claim must be repeated.
+    async fn is_granted(&self, revision: u64) -> Result<bool, ErrorReply> {
+        let started = Instant::now();
+        loop {
+            if let Some(filled_at) = self.filled_at().await? {
+                return Ok(filled_at < revision);
+            }
+            if started.elapsed() > FILL_TIMEOUT {
+                let why = "the registry of host names is being filled: repeat the request";
+                return Err(retry_later(why.to_owned()));
+            }
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Returns the revision at which the last partition added the names of its hosts, or `None` if
+    /// a partition has not done so.
+    async fn filled_at(&self) -> Result<Option<u64>, ErrorReply> {
+        let markers = self.partitions.iter().map(|partition| async move {
+            let marker = self.bucket.entry(marker_key(partition)).await;
+            marker.map_err(failed)
+        });
+        let markers = try_join_all(markers).await?.into_iter();
+        let revisions = markers.map(|marker| {
+            let marker = marker.filter(|marker| marker.operation == Operation::Put);
+            marker.map(|marker| marker.revision)
+        });
+        let revisions: Option<Vec<u64>> = revisions.collect();
+        Ok(revisions.and_then(|revisions| revisions.into_iter().max()))
     }
 
     /// Returns the record of the host that made a claim, or `None` if the host is not active or
@@ -213,7 +262,13 @@ pub(crate) fn bucket_key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }
 
-fn failed(cause: impl std::fmt::Display) -> ErrorReply {
+/// Returns the key of the marker that shows that the names of a partition's hosts are in the
+/// bucket. No host name contains a slash.
+pub(super) fn marker_key(partition: Partition) -> String {
+    format!("filled/{partition}")
+}
+
+pub(super) fn failed(cause: impl std::fmt::Display) -> ErrorReply {
     let bucket = subjects::NAMES_BUCKET;
     let message =
         format!("cannot claim the name in the bucket {bucket}: {cause}: nothing was changed");

@@ -4,16 +4,20 @@
 //! The controller replies to these requests itself, because the service of the client library ends
 //! when a single reply cannot be sent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scuttle_schemas::Timestamp;
-use scuttle_schemas::subjects::{DiscoveryVerb, SERVICE_NAME};
+use scuttle_schemas::subjects::{
+    DiscoveryVerb, METADATA_HALTED, METADATA_PARTITION, METADATA_REPLICAS, SERVICE_NAME,
+};
+use scuttle_schemas::{Partition, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
 use crate::nats::receivers::{Group, GroupSubscriptions, Messages};
+use crate::nats::replicas::ReplicaDifference;
 use crate::observability::counters::{Counters, Source};
 use crate::outbound::replier::Replier;
 use crate::request::endpoint::Endpoint;
@@ -22,13 +26,35 @@ use crate::wire_name::wire_name;
 const DESCRIPTION: &str =
     "Tears down deckies on a swarm of hosts, and never loses track of a teardown";
 
-/// The service as one leader offers it.
+/// The metadata of the service, which `scuttle doctor` reads. The keys are in
+/// `scuttle_schemas::subjects`.
+pub type Metadata = BTreeMap<&'static str, String>;
+
+/// Returns the metadata of a controller that has halted a partition for this reason.
+pub fn halted_metadata(partition: Partition, reason: &str) -> Metadata {
+    Metadata::from([
+        (METADATA_HALTED, reason.to_owned()),
+        (METADATA_PARTITION, partition.to_string()),
+    ])
+}
+
+/// Returns the metadata of a leader that has found these differences.
+pub fn replicas_metadata(differences: &[ReplicaDifference]) -> Metadata {
+    let texts = differences.iter().map(ToString::to_string);
+    let text = texts.collect::<Vec<_>>().join("; ");
+    let metadata = Some((METADATA_REPLICAS, text));
+    let metadata = metadata.into_iter().filter(|(_, text)| !text.is_empty());
+    metadata.collect()
+}
+
+/// The service as one controller offers it.
 #[derive(Debug)]
 pub struct Service {
     id: String,
     started: Timestamp,
     endpoints: Vec<Served>,
     counters: Arc<Counters>,
+    metadata: Metadata,
 }
 
 /// An endpoint with the subject on which this leader serves it.
@@ -47,7 +73,7 @@ struct Head<'s> {
     name: &'static str,
     id: &'s str,
     version: &'static str,
-    metadata: Map<String, Value>,
+    metadata: &'s Metadata,
 }
 
 #[derive(Serialize)]
@@ -92,12 +118,13 @@ struct EndpointStats<'s> {
 }
 
 impl Service {
-    pub fn new(counters: Arc<Counters>) -> Self {
+    pub fn new(counters: Arc<Counters>, metadata: Metadata) -> Self {
         Self {
             id: Uuid::now_v7().to_string(),
             started: clock::now(),
             endpoints: Vec::new(),
             counters,
+            metadata,
         }
     }
 
@@ -147,7 +174,7 @@ impl Service {
             name: SERVICE_NAME,
             id: &self.id,
             version: env!("CARGO_PKG_VERSION"),
-            metadata: Map::new(),
+            metadata: &self.metadata,
         }
     }
 

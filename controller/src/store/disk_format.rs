@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::error::StoreError;
-use crate::store::format_version::{FORMAT, StreamPosition};
+use crate::store::format_version::{FORMAT, KnownStream, StreamPosition};
 
-/// The table of single values, keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
+/// The table of single values, keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`], [`STREAM_KEY`]
+/// and [`KNOWN_STREAM_KEY`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// The table of hosts, keyed by `host_uuid`.
 pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
@@ -31,6 +32,8 @@ pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SWARM_KEY: &str = "swarm";
 /// The key of the [`StreamPosition`] in `meta`. Present only if the journal is a stream.
 pub(super) const STREAM_KEY: &str = "stream";
+/// The key of the [`KnownStream`] in `meta`. Missing in stores of earlier versions.
+pub(super) const KNOWN_STREAM_KEY: &str = "known_stream";
 
 /// Encodes a value into `buffer`, replacing its content and reusing its allocation.
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
@@ -60,13 +63,26 @@ pub(super) fn read_stream_position(
     transaction: &ReadTransaction,
     path: &Path,
 ) -> Result<Option<StreamPosition>, StoreError> {
+    read_meta(transaction, path, STREAM_KEY)
+}
+
+pub(super) fn read_known_stream(
+    transaction: &ReadTransaction,
+    path: &Path,
+) -> Result<Option<KnownStream>, StoreError> {
+    read_meta(transaction, path, KNOWN_STREAM_KEY)
+}
+
+fn read_meta<T: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    path: &Path,
+    key: &'static str,
+) -> Result<Option<T>, StoreError> {
     let failed = |error: ::redb::Error| StoreError::redb("read", path, error);
     let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-    let bytes = meta.get(STREAM_KEY).map_err(|e| failed(e.into()))?;
-    let contained = bytes.map(|bytes| decode(bytes.value()));
-    contained
-        .transpose()
-        .map_err(damaged(path, "meta", STREAM_KEY))
+    let bytes = meta.get(key).map_err(|e| failed(e.into()))?;
+    let value = bytes.map(|bytes| decode(bytes.value()));
+    value.transpose().map_err(damaged(path, "meta", key))
 }
 
 /// The tables of the rows, open for writing.
@@ -97,12 +113,18 @@ impl<'t> Rows<'t> {
         self.meta.insert(FORMAT_KEY, format.as_slice()).map(drop)
     }
 
+    /// Writes the stream position that the rows reflect, and the stream, if it is known.
     pub(super) fn write_stream_position(
         &mut self,
         contained: &StreamPosition,
+        known: Option<&KnownStream>,
     ) -> Result<(), WriteError> {
         let bytes = encode(contained, &mut self.buffer)?;
         drop(self.meta.insert(STREAM_KEY, bytes)?);
+        if let Some(known) = known {
+            let bytes = encode(known, &mut self.buffer)?;
+            drop(self.meta.insert(KNOWN_STREAM_KEY, bytes)?);
+        }
         Ok(())
     }
 

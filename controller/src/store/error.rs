@@ -71,6 +71,9 @@ pub enum StoreError {
         path: PathBuf,
         cause: String,
     },
+    /// The file was removed or replaced while the store was in use.
+    #[error("{} was removed or replaced while the controller was using it, so the controller stops before it accepts more: put the data directory back, or {RESTORE}, then start the controller again", .path.display())]
+    Removed { path: PathBuf },
     /// A failure that a test requested.
     #[error("the append failed, as the test requested")]
     Injected,

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use scuttle_core::record::restore::RaisedRevisions;
 use scuttle_core::{Change, Meta};
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount};
+use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount, Timestamp};
 
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::error::StoreError;
-use crate::store::format_version::StreamPosition;
+use crate::store::format_version::{KnownStream, StreamPosition};
 use crate::store::latest_changes::{LatestChanges, RowKey};
 use crate::store::snapshot::{Snapshot, StoredValue};
 use crate::store::staged_file::{StagedFile, StagedStore};
@@ -73,6 +74,20 @@ impl FullExport {
         Self(all)
     }
 
+    /// Returns a copy with all revisions raised, based on `now`, so that subscribers do not take
+    /// the record for an outdated one.
+    #[must_use]
+    pub fn raise_revisions(&self, now: Timestamp) -> Self {
+        let revisions = match self.0.get(&RowKey::Meta) {
+            Some(Change::Meta(meta)) => meta.revisions,
+            _ => Meta::default().revisions,
+        };
+        let raised = RaisedRevisions::new(revisions, now);
+        let rows = self.0.iter();
+        let rows = rows.map(|(key, row)| (key.clone(), raised.apply_to(row.clone())));
+        Self(rows.collect())
+    }
+
     /// Returns the hosts that are not decommissioned, with their names.
     pub fn active_hosts(&self) -> impl Iterator<Item = (&HostId, &HostName)> {
         self.0.values().filter_map(|change| match change {
@@ -108,16 +123,16 @@ impl FullExport {
     }
 
     /// Writes the rows to a store under a temporary name, which the caller can rename to `target`.
-    /// `position` is the stream position that the rows reflect, or `None` if their journal is in
-    /// the file.
+    /// `position` is the stream position that the rows reflect, with the stream, if it is known.
+    /// `None` if the journal is in the file.
     pub fn write(
         &self,
         target: &Path,
-        position: Option<&StreamPosition>,
+        position: Option<(&StreamPosition, Option<&KnownStream>)>,
     ) -> Result<StagedFile, StoreError> {
         let mut staged = StagedStore::create_for(target)?;
-        if let Some(position) = position {
-            staged.set_stream_position(position)?;
+        if let Some((position, known)) = position {
+            staged.set_stream_position(position, known)?;
         }
         for row in self.0.values() {
             staged.push(StoredValue::Row(row.clone()), ROW_SIZE)?;

@@ -19,9 +19,11 @@ pub enum JournalError {
         stream: String,
         cause: String,
     },
-    /// The stream contains a message that Scuttle did not write.
-    #[error("the stream {stream} is not a Scuttle journal (message {sequence}: {cause})")]
-    Foreign {
+    /// A message that a controller wrote cannot be read.
+    #[error(
+        "message {sequence} of the stream {stream} was written by a controller and cannot be read ({cause}): stop all controllers and run `scuttle-controller recover` on the one with the newest rows (docs/operations.md)"
+    )]
+    Damaged {
         stream: String,
         sequence: u64,
         cause: String,
@@ -37,13 +39,41 @@ pub enum JournalError {
         /// The number of partitions that this controller was started with.
         expected: PartitionCount,
     },
+    /// The stream has been deleted, or its servers have been replaced.
+    #[error(
+        "the stream {stream} does not exist, but has existed (the rows here end with message {known})"
+    )]
+    Missing {
+        stream: String,
+        /// The sequence of the last message that this controller has.
+        known: u64,
+    },
+    /// The stream was created again, or its content was replaced by a recovery.
+    #[error(
+        "the stream {stream} is not the one that the rows here were read from: it was deleted and created again, or recovered (the stream ends with message {last}, the rows here with message {known} of the earlier stream)"
+    )]
+    Replaced {
+        stream: String,
+        known: u64,
+        /// The sequence of the last message of the stream that exists now.
+        last: u64,
+    },
     /// The stream ends before a message that is known to have existed.
     #[error(
-        "the stream {stream} ends with message {last}, but the rows here or a snapshot contain message {known}: the servers lost messages that they had acknowledged (docs/reliability.md, sync_interval), or the stream was replaced; waiting for the message"
+        "the stream {stream} ends with message {last}, but the rows here or a snapshot contain message {known}: the servers lost messages that they had acknowledged (docs/reliability.md, sync_interval), or the stream was replaced"
     )]
     Lost {
         stream: String,
         last: u64,
+        known: u64,
+    },
+    /// Messages that no snapshot contains were removed from the stream.
+    #[error(
+        "the stream {stream} was purged: it starts with message {first}, and no snapshot contains all messages before that (the rows here end with message {known})"
+    )]
+    Purged {
+        stream: String,
+        first: u64,
         known: u64,
     },
     /// The messages that the reader needs were trimmed.
@@ -74,11 +104,28 @@ impl JournalError {
         }
     }
 
-    pub(crate) fn foreign(stream: &str, sequence: u64, cause: &dyn std::fmt::Display) -> Self {
-        Self::Foreign {
+    pub(crate) fn damaged(stream: &str, sequence: u64, cause: &dyn std::fmt::Display) -> Self {
+        Self::Damaged {
             stream: stream.to_owned(),
             sequence,
             cause: cause.to_string(),
         }
+    }
+
+    /// Returns whether the stream lacks accepted changes, so that no controller may serve until an
+    /// operator has decided what the record is.
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. } | Self::Replaced { .. } | Self::Lost { .. } | Self::Purged { .. }
+        )
+    }
+    /// Returns whether only an operator can resolve the error, because reading the journal again
+    /// does not help.
+    pub fn needs_operator(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::PartitionCountMismatch { .. }
+        )
     }
 }

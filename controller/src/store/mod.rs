@@ -5,6 +5,7 @@
 
 mod disk_format;
 pub mod error;
+pub mod file_watch;
 mod format_3;
 pub mod format_version;
 pub mod full_export;

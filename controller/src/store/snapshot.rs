@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::store::disk_format::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
 use crate::store::error::StoreError;
 use crate::store::format_3;
-use crate::store::format_version::{FORMAT, StreamPosition};
+use crate::store::format_version::{FORMAT, KnownStream, StreamPosition};
 use crate::store::redb::database::{failed, open_without_writing};
 use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
 use crate::store::replicated::shared_journal::read_batches;
@@ -152,7 +152,7 @@ impl Snapshots {
         if let Some((runtime, stream)) = self.journal.clone() {
             let position = snapshot.stream_position()?;
             let after = position.map_or(0, |position| position.sequence);
-            let mut journal = StreamJournal::open(runtime, stream)?;
+            let mut journal = StreamJournal::open_existing(runtime, stream)?;
             snapshot.tail = read_batches(&mut journal, after)?;
         }
         Ok(snapshot)
@@ -201,8 +201,13 @@ impl Snapshot {
 
     /// Returns the stream position that the rows reflect, or `None` if their journal is in the
     /// file.
-    pub(super) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
+    pub(crate) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         disk_format::read_stream_position(&self.transaction, &self.path)
+    }
+
+    /// Returns the stream that the rows were read from, or `None` if it is not known.
+    pub(crate) fn known_stream(&self) -> Result<Option<KnownStream>, StoreError> {
+        disk_format::read_known_stream(&self.transaction, &self.path)
     }
 
     /// Returns the name of the stream that holds the journal, or `None` if the journal is in the

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::object_store::{Config, Object, ObjectStore};
 use async_nats::jetstream::{self, Context};
-use futures_util::TryStreamExt;
 use scuttle_schemas::subjects;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +22,8 @@ use crate::leadership::lease::LeaseGuard;
 use crate::store::error::StoreError;
 use crate::store::replicated::jetstream::JournalStream;
 use crate::store::replicated::rows::{export_rows, install_rows};
+use crate::store::replicated::shared_journal::SnapshotInfo;
+use crate::store::replicated::snapshot_list::{self, StoredSnapshot};
 use crate::store::snapshot::Snapshots;
 use crate::store::staged_file::StagedFile;
 
@@ -64,16 +65,6 @@ pub enum SnapshotExchangeError {
     Store(#[from] StoreError),
 }
 
-/// A snapshot in the object store.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct StoredSnapshot {
-    /// The sequence of the last message that the snapshot contains.
-    sequence: u64,
-    name: String,
-    /// The size in bytes.
-    size: u64,
-}
-
 /// A handle to one partition's snapshots in the object store.
 #[derive(Clone)]
 pub struct SnapshotExchange {
@@ -87,27 +78,18 @@ pub struct SnapshotExchange {
 
 impl SnapshotExchange {
     /// Opens the object store and creates it if it is missing.
-    pub async fn open(stream: JournalStream, bucket: &str) -> Result<Self, SnapshotExchangeError> {
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
+    pub async fn open(stream: JournalStream) -> Result<Self, SnapshotExchangeError> {
         let mut context = jetstream::new(stream.client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
-        let existing = context.get_object_store(bucket).await;
-        let objects = if let Ok(existing) = existing {
-            existing
-        } else {
-            let config = Config {
-                bucket: bucket.to_owned(),
-                num_replicas: stream.replicas,
-                ..Config::default()
-            };
-            let made = context.create_object_store(config).await;
-            made.map_err(failed("create a bucket", bucket))?
-        };
         Ok(Self {
+            objects: open_store(&context, stream.replicas).await?,
             prefix: subjects::snapshot_name_prefix(stream.assignment.partition),
             stream,
             context,
-            objects,
-            bucket: bucket.to_owned(),
+            bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
         })
     }
 
@@ -154,28 +136,53 @@ impl SnapshotExchange {
         })
     }
 
-    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns the
-    /// size of the snapshot in bytes.
-    pub async fn upload(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
+    /// Uploads a file as the snapshot with this information, and returns the size of the snapshot
+    /// in bytes.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the servers reject the request or do not reply.
+    pub async fn upload(
+        &self,
+        path: &Path,
+        info: SnapshotInfo,
+    ) -> Result<u64, SnapshotExchangeError> {
         let opened = File::open(path).await;
         let mut file = opened.map_err(|cause| SnapshotExchangeError::LocalFile {
             path: path.to_owned(),
             cause,
         })?;
-        let name = format!("{}{sequence:020}", self.prefix);
-        let put = self.objects.put(name.as_str(), &mut file).await;
+        let metadata = snapshot_list::object_metadata(&self.prefix, info);
+        let put = self.objects.put(metadata, &mut file).await;
         let put = put.map_err(failed("upload a snapshot", &self.bucket))?;
         Ok(put.size as u64)
     }
 
-    /// Returns the sequence of the last message that the newest snapshot contains, or `None` if
-    /// there is no snapshot. A journal that ends before this message has lost messages.
-    pub async fn newest_sequence(&self) -> Result<Option<u64>, SnapshotExchangeError> {
-        Ok(self
-            .list_snapshots()
-            .await?
-            .pop()
-            .map(|snapshot| snapshot.sequence))
+    /// Returns the newest snapshot, or `None` if there is no snapshot. A journal that ends before
+    /// the last message of the snapshot has lost messages.
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
+    pub async fn newest(&self) -> Result<Option<SnapshotInfo>, SnapshotExchangeError> {
+        let newest = self.list_snapshots().await?.pop();
+        Ok(newest.map(|snapshot| snapshot.info))
+    }
+
+    /// Deletes all snapshots except the one that contains all messages up to `sequence`.
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
+    pub async fn delete_others(&self, sequence: u64) -> Result<(), SnapshotExchangeError> {
+        for other in self.list_snapshots().await? {
+            if other.info.sequence != sequence {
+                self.delete(&other).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, snapshot: &StoredSnapshot) -> Result<(), SnapshotExchangeError> {
+        let deleted = self.objects.delete(&snapshot.name).await;
+        deleted.map_err(failed("delete an old snapshot", &self.bucket))
     }
 
     /// Trims the journal periodically while the lease is valid. Logs a warning when that fails.
@@ -199,13 +206,15 @@ impl SnapshotExchange {
         }
     }
 
-    /// Trims the journal if it is larger than `min_size` bytes.
+    /// Trims the journal if it is larger than `min_size` bytes. If the object store was deleted,
+    /// creates it again.
     ///
     /// - If the journal still holds messages that the newest snapshot contains, removes these
     ///   messages.
     /// - Otherwise, if the journal is larger than the newest snapshot and the rows contain newer
     ///   messages, uploads a new snapshot, removes the messages that it contains, and deletes older
-    ///   snapshots.
+    ///   snapshots. The same happens, whatever the size, if no snapshot contains the messages that
+    ///   were trimmed.
     ///
     /// # Errors
     /// If a request to the servers or a local file operation fails. The journal is then unchanged,
@@ -223,35 +232,36 @@ impl SnapshotExchange {
             purged.map_err(failed("trim the journal after a snapshot", &self.bucket))
         };
         let state = &journal.cached_info().state;
-        if state.bytes <= min_size {
+        open_store(&self.context, self.stream.replicas).await?;
+        let last = self.list_snapshots().await?.pop();
+        let contained = last.as_ref().map_or(0, |last| last.info.sequence);
+        let is_covered = state.first_sequence <= contained + 1;
+        if is_covered && state.bytes <= min_size {
             return Ok(());
         }
-        let last = self.list_snapshots().await?.pop();
-        if let Some(last) = &last
-            && last.sequence >= state.first_sequence
-            && last.sequence <= state.last_sequence
-        {
-            purge(last.sequence).await?;
+        if contained >= state.first_sequence && contained <= state.last_sequence {
+            purge(contained).await?;
             return Ok(());
         }
         let size = last.as_ref().map_or(0, |last| last.size);
-        if state.bytes <= size {
+        if is_covered && state.bytes <= size {
             return Ok(());
         }
         // The thread gets a snapshot instead of the store, because a leader that steps down in the
         // meantime opens the store again at once.
         let (snapshot, data_dir) = (rows.take()?, data_dir.to_owned());
         let writing = spawn_blocking(move || export_rows(&snapshot, &data_dir)).await;
-        let (staged, sequence) = unwrap_join(writing)?;
-        if last.is_some_and(|last| last.sequence >= sequence) || sequence == 0 {
+        let (staged, info) = unwrap_join(writing)?;
+        let sequence = info.sequence;
+        // Rows that end before the start of the journal would make no snapshot of use.
+        if sequence <= contained || sequence + 1 < state.first_sequence {
             return Ok(());
         }
-        let size = self.upload(staged.path(), sequence).await?;
+        let size = self.upload(staged.path(), info).await?;
         purge(sequence).await?;
         for older in self.list_snapshots().await? {
-            if older.sequence < sequence {
-                let deleted = self.objects.delete(&older.name).await;
-                deleted.map_err(failed("delete an old snapshot", &self.bucket))?;
+            if older.info.sequence < sequence {
+                self.delete(&older).await?;
             }
         }
         info!(
@@ -263,22 +273,27 @@ impl SnapshotExchange {
 
     /// Lists this partition's snapshots, the newest last.
     async fn list_snapshots(&self) -> Result<Vec<StoredSnapshot>, SnapshotExchangeError> {
-        let listed = self.objects.list().await;
-        let listed = listed.map_err(failed("list the snapshots", &self.bucket))?;
-        let all = listed.try_collect::<Vec<_>>().await;
-        let all = all.map_err(failed("list the snapshots", &self.bucket))?;
-        let read = all.into_iter().filter_map(|object| {
-            let sequence = object.name.strip_prefix(&self.prefix)?.parse().ok()?;
-            Some(StoredSnapshot {
-                sequence,
-                size: object.size as u64,
-                name: object.name,
-            })
-        });
-        let mut snapshots: Vec<_> = read.collect();
-        snapshots.sort();
-        Ok(snapshots)
+        let listed = snapshot_list::list_snapshots(&self.objects, &self.prefix).await;
+        listed.map_err(failed("list the snapshots", &self.bucket))
     }
+}
+
+/// Opens the object store of the snapshots and creates it if it is missing.
+async fn open_store(
+    context: &Context,
+    replicas: usize,
+) -> Result<ObjectStore, SnapshotExchangeError> {
+    let bucket = subjects::SNAPSHOTS_BUCKET;
+    if let Ok(existing) = context.get_object_store(bucket).await {
+        return Ok(existing);
+    }
+    let config = Config {
+        bucket: bucket.to_owned(),
+        num_replicas: replicas,
+        ..Config::default()
+    };
+    let made = context.create_object_store(config).await;
+    made.map_err(failed("create a bucket", bucket))
 }
 
 /// The reason why a snapshot could not be copied to a file.

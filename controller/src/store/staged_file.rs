@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::store::disk_format::{self, JOURNAL, Rows, WriteError};
 use crate::store::error::StoreError;
-use crate::store::format_version::StreamPosition;
+use crate::store::format_version::{KnownStream, StreamPosition};
 use crate::store::redb::database::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
@@ -57,16 +57,17 @@ impl StagedStore {
         })
     }
 
-    /// Records the stream position that the rows reflect.
+    /// Records the stream position that the rows reflect, and the stream, if it is known.
     pub(super) fn set_stream_position(
         &mut self,
         position: &StreamPosition,
+        known: Option<&KnownStream>,
     ) -> Result<(), StoreError> {
         let failed = failed("write to", &self.file.path);
         let transaction = self.database.begin_write();
         let transaction = transaction.map_err(|e| failed(e.into()))?;
         let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
-        let written = rows.write_stream_position(position);
+        let written = rows.write_stream_position(position, known);
         written.map_err(write_failed(&self.file.path))?;
         drop(rows);
         transaction.commit().map_err(|e| failed(e.into()))

@@ -60,4 +60,25 @@ pub trait Store: Send {
 
     /// Returns the number of changes in the journal.
     fn journal_len(&self) -> usize;
+
+    /// Checks, without blocking for long, that a shared journal still contains everything that is
+    /// known to have been in it. Called at least twice a second.
+    ///
+    /// # Errors
+    /// If the journal has lost accepted changes. The changes are in this store and in its rows
+    /// after the next checkpoint.
+    fn verify(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns the number of messages of a shared journal that were skipped since it was opened,
+    /// because no controller has written them.
+    fn foreign_messages(&self) -> u64 {
+        0
+    }
+
+    /// Returns whether a checkpoint should be made although the journal is short.
+    fn is_checkpoint_due(&self) -> bool {
+        false
+    }
 }

@@ -115,7 +115,7 @@ fn a_change_whose_reply_was_sent_survives_a_restart() {
 
 /// Tests both a failed batch that is on disk and one that is not.
 #[test]
-fn a_commit_that_failed_sends_no_reply() {
+fn a_commit_that_failed_is_answered_with_storage_failed() {
     for (fault, stored) in [
         (Fault::Lost, vec!["worker-a"]),
         (Fault::Kept, vec!["worker-a", "worker-b"]),
@@ -126,11 +126,22 @@ fn a_commit_that_failed_sends_no_reply() {
         engine.reply().expect("a reply");
         disk.fail_next(fault);
         engine.send(2, enroll("worker-b"));
-        assert_eq!(
-            engine.reply().map(|(requester, _)| requester),
-            None,
-            "{fault:?}"
+        let (requester, reply) = engine.reply().expect("a reply");
+        assert!(
+            matches!(&reply, Reply::Rejected(error) if error.code == ErrorCode::StorageFailed),
+            "{fault:?}: {reply:?}"
         );
+        assert_eq!(requester, 2);
+        // A request that arrives before the intake ends is rejected, too.
+        engine.send(3, enroll("worker-c"));
+        let (closed, _) = sync_channel(1);
+        engine.jobs = closed;
+        let (requester, reply) = engine.reply().expect("a reply");
+        assert!(
+            matches!(&reply, Reply::Rejected(error) if error.code == ErrorCode::StorageFailed),
+            "{fault:?}: {reply:?}"
+        );
+        assert_eq!(requester, 3);
         let error = engine
             .stop()
             .expect_err("a commit that failed ends the engine");

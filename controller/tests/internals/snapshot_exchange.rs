@@ -5,11 +5,13 @@ use std::path::Path;
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::replicated::rows::export_rows;
+use scuttle_controller::store::replicated::shared_journal::SnapshotInfo;
 use scuttle_controller::store::snapshot_exchange::{SnapshotExchange, SnapshotExchangeError};
 use scuttle_controller::store::{
     JournalError, JournalStream, ReplicatedStore, Snapshots, Store, StoreError,
 };
 use scuttle_core::{Change, Meta};
+use scuttle_schemas::subjects;
 use scuttle_tests::TestResult;
 use scuttle_tests::servers::nats_server::NatsServer;
 use tempfile::TempDir;
@@ -36,7 +38,7 @@ impl Bus {
             assignment: PartitionAssignment::WHOLE,
         };
         Ok(Self {
-            peers: SnapshotExchange::open(stream.clone(), "snapshots").await?,
+            peers: SnapshotExchange::open(stream.clone()).await?,
             stream,
             dir,
             _server: server,
@@ -59,8 +61,21 @@ impl Bus {
         opening.await.expect("it does not panic")
     }
 
+    async fn delete_stream(&self) -> TestResult {
+        let context = async_nats::jetstream::new(self.stream.client.clone());
+        context.delete_stream(&self.stream.name).await?;
+        Ok(())
+    }
+
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
+    }
+}
+
+fn snapshot_at(sequence: u64) -> SnapshotInfo {
+    SnapshotInfo {
+        sequence,
+        recovered_at: 0,
     }
 }
 
@@ -125,7 +140,7 @@ async fn a_deposed_leader_that_wakes_up_removes_nothing() -> TestResult {
     // The state before the exchange: the rows of this store end within the trimmed part of the
     // journal.
     bus.peers
-        .upload(&bus.path("old").join("scuttle.redb"), 9)
+        .upload(&bus.path("old").join("scuttle.redb"), snapshot_at(9))
         .await?;
     trim(&bus, &bus.path("old"), &old.snapshots()).await?;
 
@@ -139,32 +154,80 @@ async fn a_deposed_leader_that_wakes_up_removes_nothing() -> TestResult {
     Ok(())
 }
 
-/// The stream was deleted, and the next controller to start has created an empty one.
+/// Returns the error with which the store `name` cannot be loaded because the journal lacks
+/// accepted changes.
+async fn expect_loss(bus: &Bus, name: &str) -> JournalError {
+    match bus.open_store(name).await.map(drop) {
+        Err(StoreError::Journal(error)) if error.is_loss() => error,
+        other => panic!("the store {name} was loaded: {other:?}"),
+    }
+}
+
 #[tokio::test]
-async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
+async fn a_deleted_stream_is_not_created_again_while_rows_or_a_snapshot_have_its_content()
+-> TestResult {
     let bus = Bus::start().await?;
     let (store, _) = bus.open_store("leader").await?;
     let store = grow(store, 1..20).await;
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
-    assert_eq!(bus.peers.newest_sequence().await?, Some(19));
-    store.require_message(19)?;
-    let context = async_nats::jetstream::new(bus.stream.client.clone());
-    context.delete_stream(&bus.stream.name).await?;
-
-    let (new, changes) = bus.open_store("new").await?;
-    assert_eq!(changes, []);
-    let error = new
-        .require_message(19)
-        .expect_err("the journal lost changes")
-        .to_string();
-    assert!(error.contains("ends with message 0"), "{error}");
+    assert_eq!(bus.peers.newest().await?, Some(snapshot_at(19)));
     drop(store);
-    let error = bus
-        .open_store("leader")
-        .await
-        .map(drop)
-        .expect_err("the journal lost changes");
-    assert!(error.to_string().contains("message 19"), "{error}");
+    bus.delete_stream().await?;
+    for name in ["leader", "new"] {
+        let error = expect_loss(&bus, name).await;
+        assert!(matches!(error, JournalError::Missing { .. }), "{error}");
+    }
+    Ok(())
+}
+#[tokio::test]
+async fn rows_that_were_never_written_also_show_that_the_stream_was_replaced() -> TestResult {
+    let bus = Bus::start().await?;
+    let (mut store, _) = bus.open_store("leader").await?;
+    let appending = spawn_blocking(move || store.append(&[meta(1)]).map(drop));
+    appending.await??;
+    bus.delete_stream().await?;
+    let error = expect_loss(&bus, "leader").await;
+    assert!(matches!(error, JournalError::Missing { .. }), "{error}");
+    // A controller without rows starts a new swarm with an empty stream.
+    assert_eq!(bus.open_store("new").await?.1, []);
+    let error = expect_loss(&bus, "leader").await;
+    assert!(matches!(error, JournalError::Replaced { .. }), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_purged_journal_is_a_loss_for_every_store() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.open_store("leader").await?;
+    drop(grow(store, 1..20).await);
+    drop(bus.open_store("follower").await?);
+    let context = async_nats::jetstream::new(bus.stream.client.clone());
+    let stream = context.get_stream(&bus.stream.name).await?;
+    stream.purge().await?;
+    for name in ["leader", "follower", "new"] {
+        let error = expect_loss(&bus, name).await;
+        assert!(matches!(error, JournalError::Purged { .. }), "{error}");
+    }
+    Ok(())
+}
+
+/// A leader that has trimmed the journal uploads a new snapshot after the object store was deleted.
+#[tokio::test]
+async fn a_deleted_object_store_gets_a_new_snapshot() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.open_store("leader").await?;
+    let store = grow(store, 1..20).await;
+    trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
+    let store = grow(store, 20..22).await;
+    let context = async_nats::jetstream::new(bus.stream.client.clone());
+    let deleted = context.delete_object_store(subjects::SNAPSHOTS_BUCKET);
+    deleted.await?;
+    let rows = store.snapshots();
+    let dir = bus.path("leader");
+    bus.peers.trim_if_long(&dir, &rows, u64::MAX).await?;
+    assert_eq!(bus.peers.newest().await?, Some(snapshot_at(21)));
+    bus.peers.install_newest(&bus.path("new")).await?;
+    assert_eq!(bus.open_store("new").await?.1, [meta(21)]);
     Ok(())
 }
 

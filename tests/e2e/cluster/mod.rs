@@ -1,9 +1,12 @@
 //! Clusters of three controllers and three nats-servers: one controller leads, the others follow
 //! and take over.
 
+mod deleted_buckets;
 mod leaders;
+pub(crate) mod lost_journal;
 mod new_controllers;
 mod pending_teardown;
+mod replicas;
 mod servers;
 mod takeover;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::StreamExt;
-use scuttle_controller::leadership::candidate::LEASE_TTL;
+use scuttle_controller::leadership::lease::LEASE_TTL;
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::subjects::AgentChannel;

@@ -1,16 +1,17 @@
-//! Abnormal exits: a second signal, and a full disk. Normal stops are in `nats_service.rs`, and
-//! kills are in `crashes.rs`.
+//! Abnormal exits: a second signal, a full disk, and a removed store. Normal stops are in
+//! `nats_service.rs`, and kills are in `crashes.rs`.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::programs::controller::log_path;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_path;
-use scuttle_tests::{Client, Nats, RequestError, Role, TestResult, wait_until};
+use scuttle_tests::{Client, Cluster, Nats, RequestError, Role, TestResult, wait_until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -45,19 +46,46 @@ async fn a_second_signal_ends_the_controller_immediately() -> TestResult {
     Ok(())
 }
 
-/// Starts a controller that cannot write files beyond `bytes` bytes. To the controller, this limit
-/// looks like a full disk.
-fn start_with_file_limit(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
-    let mut command = Command::new("sh");
-    // `ulimit` counts blocks of 512 bytes. SIGXFSZ is ignored, because otherwise it would end the
-    // program before the error.
+/// The way in which the disk of a controller is limited.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// The controller cannot write files beyond this number of bytes.
+    FileSize(usize),
+    /// The data directory is on a small disk, in a mount namespace that ends with the controller.
+    /// Needs root.
+    DiskSize(usize),
+}
+
+/// Starts a controller with a limited disk.
+fn start_with_limit(nats: &Nats, dir: &Path, limit: Limit) -> anyhow::Result<Process> {
+    let mut command = match limit {
+        Limit::FileSize(bytes) => {
+            let mut command = Command::new("sh");
+            // `ulimit` counts blocks of 512 bytes. SIGXFSZ is ignored, because otherwise it would
+            // end the program before the error.
+            command
+                .args([
+                    "-c",
+                    "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+                    "sh",
+                ])
+                .arg((bytes / 512).to_string());
+            command
+        }
+        Limit::DiskSize(bytes) => {
+            let mut command = Command::new("unshare");
+            command
+                .args(["--mount", "sh", "-c"])
+                .arg(
+                    "mkdir -p \"$1\"; mount -t tmpfs -o size=$2 tmpfs \"$1\"; shift 2; exec \"$@\"",
+                )
+                .arg("sh")
+                .arg(dir)
+                .arg(bytes.to_string());
+            command
+        }
+    };
     command
-        .args([
-            "-c",
-            "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
-            "sh",
-        ])
-        .arg((bytes / 512).to_string())
         .arg(program_path("scuttle-controller"))
         .args(["--nats-url", &nats.url(), "--data-dir"])
         .arg(dir)
@@ -65,47 +93,106 @@ fn start_with_file_limit(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Resul
     Process::spawn("the confined controller", command, &log_path(dir))
 }
 
-/// The error names the file and what to do. After the next start, everything that was accepted is
-/// in the record.
-#[tokio::test]
-async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestResult {
-    const LIMIT: usize = 2 << 20;
-    let nats = Nats::start().await?;
-    let dir = tempfile::tempdir()?;
-    let data = dir.path().join("controller");
-    let mut confined = start_with_file_limit(&nats, &data, LIMIT)?;
-    let operator = Client::connect(&nats, Role::Operator).await?;
-    operator.wait_until_ready().await?;
-
+/// Enrolls hosts, many at a time, until the disk of the controller is full. Each waiting requester
+/// gets the reply `storage_failed`. Returns the names of the accepted hosts.
+async fn enroll_until_full(operator: &Client) -> anyhow::Result<BTreeSet<String>> {
     let label = |number: usize| (format!("label-{number}"), json!("x".repeat(63)));
     let labels: Value = Value::Object((0..16).map(label).collect());
     let mut accepted = BTreeSet::new();
-    for round in 0.. {
+    for round in 0..200 {
         let requests = (0..50).map(|number| {
             let name = format!("worker-{round}-{number}");
             let request = json!({ "name": name, "labels": labels });
-            let operator = &operator;
             async move {
                 let reply = operator.request::<Value>(subjects::HOSTS_ENROLL, &request);
                 (name, reply.await)
             }
         });
-        let mut unanswered = 0;
+        let mut failed = 0;
         for (name, reply) in join_all(requests).await {
             match reply {
                 Ok(reply) => {
                     assert_eq!(reply["accepted"], true, "{reply}");
                     accepted.insert(name);
                 }
-                Err(RequestError::NoReply(_)) => unanswered += 1,
+                Err(RequestError::Rejected(error)) => {
+                    assert_eq!(error.code, ErrorCode::StorageFailed, "{error:?}");
+                    failed += 1;
+                }
                 Err(other) => return Err(other.into()),
             }
         }
-        if unanswered > 0 {
-            break;
+        if failed > 0 {
+            return Ok(accepted);
         }
-        assert!(round < 200, "the disk is never full");
     }
+    anyhow::bail!("the disk is never full")
+}
+
+#[tokio::test]
+async fn a_full_small_disk_ends_the_controller_with_a_reply_to_each_requester() -> TestResult {
+    let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+    if !is_root {
+        eprintln!("skipped: mounting a small disk needs root");
+        return Ok(());
+    }
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("controller");
+    let mut confined = start_with_limit(&nats, &data, Limit::DiskSize(4 << 20))?;
+    let operator = Client::connect(&nats, Role::Operator).await?;
+    operator.wait_until_ready().await?;
+    assert!(!enroll_until_full(&operator).await?.is_empty());
+    let exit = confined.wait_for_exit().await?;
+    assert_eq!(exit.code(), Some(1), "{}", confined.log());
+    let log = confined.log();
+    assert!(log.contains("free some space"), "{log}");
+    Ok(())
+}
+
+/// What a program writes to a removed file is lost when the program ends.
+#[tokio::test]
+async fn a_removed_data_directory_and_a_removed_store_end_the_controller() -> TestResult {
+    for shared in [false, true] {
+        for only_file in [false, true] {
+            let mut builder = Cluster::builder();
+            if shared {
+                builder = builder
+                    .setting("SCUTTLE_STORE", "jetstream")
+                    .setting("SCUTTLE_REPLICAS", "1");
+            }
+            let mut cluster = builder.start().await?;
+            let data_dir = cluster.data_dir(0);
+            if only_file {
+                std::fs::remove_file(data_dir.join("scuttle.redb"))?;
+            } else {
+                std::fs::remove_dir_all(&data_dir)?;
+            }
+            let process = cluster.controllers[0].process();
+            let exit = process.wait_for_exit().await?;
+            let log = process.log();
+            assert_eq!(exit.code(), Some(1), "{log}");
+            let end = log.lines().rfind(|line| line.contains("ERROR"));
+            let end = end.unwrap_or_default();
+            assert!(end.contains("was removed or replaced"), "{log}");
+            assert!(!log.contains("panicked"), "{log}");
+        }
+    }
+    Ok(())
+}
+
+/// The error names the file and what to do. After the next start, everything that was accepted is
+/// in the record.
+#[tokio::test]
+async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestResult {
+    const LIMIT: Limit = Limit::FileSize(2 << 20);
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("controller");
+    let mut confined = start_with_limit(&nats, &data, LIMIT)?;
+    let operator = Client::connect(&nats, Role::Operator).await?;
+    operator.wait_until_ready().await?;
+    let accepted = enroll_until_full(&operator).await?;
     let exit = confined.wait_for_exit().await?;
     assert_eq!(exit.code(), Some(1), "{}", confined.log());
     let log = confined.log();

@@ -3,10 +3,13 @@
 use futures_util::future::join_all;
 use scuttle_schemas::hosts::{EnrollAccepted, HostStatus, HostUpdateAccepted};
 use scuttle_schemas::{ErrorCode, HostId, subjects};
-use scuttle_tests::{Client, RequestError, TestResult};
+use scuttle_tests::{Client, Cluster, RequestError, TestResult, wait_until};
 use serde_json::{Value, json};
 
-use super::{connect_jetstream, one_host_per_partition, partition_count, start_cluster};
+use super::{
+    PARTITIONS, connect_jetstream, one_host_per_partition, partition_count, start_cluster,
+};
+use crate::cluster::lost_journal::{add_maintenance_user, connect_for_maintenance};
 
 async fn enroll(
     operator: &Client,
@@ -152,5 +155,41 @@ async fn a_claimed_name_without_a_host_is_free() -> TestResult {
         partition_count().partition_of_host(&hosts[1]),
         partition_count().partition_of_host(&hosts[2])
     );
+    Ok(())
+}
+
+/// The leaders fill the new bucket from the record. Until then, no name is granted.
+#[tokio::test]
+async fn a_deleted_registry_of_names_is_filled_again_from_the_record() -> TestResult {
+    let builder = Cluster::builder().controllers(2).partitions(PARTITIONS);
+    let cluster = builder.nats_conf(add_maintenance_user).start().await?;
+    let operator = &cluster.operator;
+    let hosts = one_host_per_partition();
+    for (number, host) in hosts.iter().enumerate() {
+        let name = format!("worker.{number}");
+        let attempt = || enroll(operator, &name, Some(host));
+        wait_until("the host is enrolled", attempt, |_| true).await?;
+    }
+    let maintenance = connect_for_maintenance(&cluster).await?;
+    let bucket = format!("KV_{}", subjects::NAMES_BUCKET);
+    maintenance.delete_stream(&bucket).await?;
+    for (number, host) in hosts.iter().enumerate() {
+        let (name, other) = (format!("worker.{number}"), &hosts[(number + 1) % 4]);
+        let claim = || async {
+            match enroll(operator, &name, Some(other)).await {
+                Err(RequestError::Rejected(error)) if error.code == ErrorCode::BadRequest => {
+                    Ok(error.message)
+                }
+                other => Err(format!("{other:?}")),
+            }
+        };
+        let names_owner = |message: &String| message.contains(host.as_str());
+        wait_until("the name has its owner again", claim, names_owner).await?;
+    }
+    let list = || operator.list_hosts();
+    let hosts = wait_until("the list is complete", list, |_| true).await?;
+    assert_eq!(hosts.len(), 4);
+    let attempt = || enroll(operator, "worker.new", None);
+    wait_until("a new host is enrolled", attempt, |_| true).await?;
     Ok(())
 }

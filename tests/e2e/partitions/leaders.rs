@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::clients::replica_view::ReplicaView;
@@ -99,19 +98,19 @@ async fn a_view_survives_restarts_of_the_leaders_that_number_the_broadcasts() ->
 /// incomplete.
 #[tokio::test]
 async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
-    let mut cluster = start_cluster(0).await?;
+    let cluster = start_cluster(1).await?;
     let context = connect_jetstream(&cluster).await?;
-    let bucket = jetstream::kv::Config {
-        bucket: subjects::LEASES_BUCKET.to_owned(),
-        history: 1,
-        max_age: Duration::from_secs(2),
-        ..jetstream::kv::Config::default()
-    };
-    let leases = context.create_key_value(bucket).await?;
+    let leases = context.get_key_value(subjects::LEASES_BUCKET).await?;
     let leaderless = partition_count()
         .iter()
         .nth(2)
         .expect("at least three partitions");
+    let mut served = one_host_per_partition();
+    served.retain(|host| partition_count().partition_of_host(host) != leaderless);
+    for host in &served {
+        let attempt = || cluster.start_agent_with_id(host, &["d1"]);
+        wait_until("the host is enrolled", attempt, |_| true).await?;
+    }
     // The lease is held by this task, which does not lead, for as long as the task runs.
     let key = subjects::lease_key(leaderless);
     let holding = tokio::spawn(async move {
@@ -121,18 +120,16 @@ async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
             let _ = leases.put(&key, "this test".into()).await;
         }
     });
-    cluster.add_controller().await?;
-    let hosts = one_host_per_partition();
-    for host in &hosts {
-        let attempt = || cluster.start_agent_with_id(host, &["d1"]);
-        if partition_count().partition_of_host(host) != leaderless {
-            wait_until("the partition has a leader", attempt, |_| true).await?;
+    let list = || async {
+        match cluster.operator.list_shards().await {
+            Err(RequestError::Rejected(why)) if why.code == ErrorCode::NotLeader => Ok(()),
+            other => Err(format!("{other:?}")),
         }
+    };
+    wait_until("the list is rejected", list, |()| true).await?;
+    for host in &served {
+        cluster.operator.tear_down(host, "d1").await?;
     }
-    let reply = cluster.operator.list_shards().await;
-    let rejection =
-        matches!(&reply, Err(RequestError::Rejected(why)) if why.code == ErrorCode::NotLeader);
-    assert!(rejection, "{reply:?}");
     holding.abort();
     with_timeout("the list", cluster.wait_until_partitions_are_led()).await??;
     assert_eq!(cluster.operator.list_shards().await?.len(), 3);

@@ -2,13 +2,14 @@
 
 use scuttle_controller::engine;
 
+use crate::oracle::violation::{NOTHING_LOST, Violation};
 use crate::seed::plan::Fault;
 use crate::simulation::{Simulation, note};
 use crate::state::connection::Connection;
 use crate::state::event::Event;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::disk::Disk;
-use crate::storage::nats_servers::{AppendFault, NatsServers};
+use crate::storage::nats_servers::{AppendFault, JournalLoss, NatsServers};
 
 impl Simulation {
     pub(crate) fn cause_fault(&mut self) {
@@ -69,7 +70,9 @@ impl Simulation {
             | Fault::LoseAppendReply
             | Fault::StopServers
             | Fault::ReplaceControllerDisk
-            | Fault::TrimJournal => self.do_shared_fault(fault, controller),
+            | Fault::TrimJournal
+            | Fault::LoseJournal
+            | Fault::AddForeignMessage => self.do_shared_fault(fault, controller),
         }
     }
 
@@ -96,6 +99,11 @@ impl Simulation {
                 self.schedule(duration_ms, Event::RestoreServers);
             }
             Fault::TrimJournal => self.trim_journal(&servers, controller),
+            Fault::LoseJournal => self.lose_journal(&servers, controller),
+            Fault::AddForeignMessage => servers.add_foreign_message(),
+            // A controller without rows would take an empty stream for that of a new swarm, unless
+            // a halted controller held the lease.
+            _ if servers.is_journal_lost() => {}
             _ => {
                 self.end_controller(controller, true);
                 self.controllers[controller].disk = Disk::with_new_store();
@@ -113,6 +121,36 @@ impl Simulation {
             note!(self, "journal trimmed through {}", servers.last_seek());
             servers.trim(rows, servers.last_seek());
         }
+    }
+
+    /// Loses the journal of a controller's partition for a random time. Does nothing unless every
+    /// controller of the partition runs, and so has recorded the stream with its rows.
+    fn lose_journal(&mut self, servers: &NatsServers, controller: usize) {
+        let partition = self.partitioning.assignment(controller).partition;
+        let mut group = self.partitioning.controllers_of(partition);
+        if !group.all(|controller| self.controllers[controller].process.is_some()) {
+            return;
+        }
+        let losses = [
+            JournalLoss::Deleted,
+            JournalLoss::Replaced,
+            JournalLoss::Purged,
+        ];
+        if let Some(loss) = self.rng.choose(&losses) {
+            note!(self, "journal {loss:?}");
+            servers.lose_journal(*loss);
+            let duration_ms = self.rng.pick_between(100, 20_000);
+            self.schedule(duration_ms, Event::RestoreJournal(controller));
+        }
+    }
+
+    /// Restores the lost journal of a controller's partition, and checks that no controller has
+    /// served the partition without it.
+    pub(crate) fn restore_journal(&mut self, controller: usize) {
+        let servers = self.servers.for_controller(controller);
+        let restored = servers.map_or(Ok(()), NatsServers::restore_journal);
+        note!(self, "journal restored");
+        self.record_check(restored.map_err(|details| Violation::new(NOTHING_LOST, details)));
     }
 
     pub(crate) fn restore_servers(&mut self) {

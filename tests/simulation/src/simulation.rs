@@ -184,6 +184,7 @@ impl Simulation {
             }
             Event::FreeDiskSpace(controller) => self.controllers[controller].disk.set_full(false),
             Event::RestoreServers => self.restore_servers(),
+            Event::RestoreJournal(controller) => self.restore_journal(controller),
             Event::StartAgent(host) => self.start_agent(host),
             Event::AgentTick { host, boot } => self.agent_tick(host, boot),
             Event::ReadInventory {

@@ -5,18 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{escape_hidden, subjects};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::findings::Findings;
 use crate::client::nats_client::Client;
-use crate::output::style::strip_controls;
 
 const CHECK: &str = "journal";
 
 /// The maximum time to wait for the next controller to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The maximum time to wait for all controllers. It ends the check if a client sends replies
+/// without end.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The fields of a NATS service's reply to `$SRV.PING` (NATS ADR-32) that the check uses.
 #[derive(Deserialize)]
@@ -31,7 +34,9 @@ pub(super) async fn check_journal(client: &Client, findings: &mut Findings) {
     let services = ping_all(client).await;
     let values = |key: &str| -> BTreeSet<String> {
         let values = services.iter().filter_map(|info| info.metadata.get(key));
-        values.map(|value| strip_controls(value)).collect()
+        values
+            .map(|value| escape_hidden(value).into_owned())
+            .collect()
     };
     let (halted, replicas) = (
         values(subjects::METADATA_HALTED),
@@ -70,10 +75,13 @@ async fn ping_all(client: &Client) -> Vec<ServiceInfo> {
     let sent = nats
         .publish_with_reply(ping, inbox, Vec::new().into())
         .await;
-    while sent.is_ok()
-        && let Ok(Some(reply)) = timeout(REPLY_TIMEOUT, replies.next()).await
-    {
-        services.extend(serde_json::from_slice::<ServiceInfo>(&reply.payload));
-    }
+    let collecting = async {
+        while sent.is_ok()
+            && let Ok(Some(reply)) = timeout(REPLY_TIMEOUT, replies.next()).await
+        {
+            services.extend(serde_json::from_slice::<ServiceInfo>(&reply.payload));
+        }
+    };
+    let _ = timeout(TOTAL_TIMEOUT, collecting).await;
     services
 }

@@ -167,7 +167,10 @@ impl Sources {
         families.gauge("scuttle_partitions", help, partitions as u64)?;
         let led = self.health.led_partition_count();
         let help = "Partitions that this controller leads; each partition has one leader.";
-        families.gauge("scuttle_partitions_led", help, led as u64)
+        families.gauge("scuttle_partitions_led", help, led as u64)?;
+        let help = "Partitions that this controller does not serve because their journal lacks accepted changes; an operator must decide.";
+        let halted = self.health.halted_partition_count();
+        families.gauge("scuttle_partitions_halted", help, halted as u64)
     }
 
     fn commits(&self, families: &mut FamilyWriter) -> fmt::Result {
@@ -189,7 +192,19 @@ impl Sources {
             "Changes in the journal; above {IDLE_CHECKPOINT_THRESHOLD} the controller makes a checkpoint when it is idle."
         );
         let journal: usize = self.stats.iter().map(|stats| stats.journal_len()).sum();
-        families.gauge("scuttle_journal_changes", &help, journal as u64)
+        families.gauge("scuttle_journal_changes", &help, journal as u64)?;
+        let help = "Journals and buckets with another number of replicas than --replicas.";
+        let differences = self.stats.iter().map(|stats| stats.replica_differences());
+        let differences: usize = differences.sum();
+        families.gauge("scuttle_replicas_differ", help, differences as u64)?;
+        let help =
+            "Messages in the shared journal that no controller has written; they are skipped.";
+        let foreign = self.stats.iter().map(|stats| stats.foreign_messages());
+        families.gauge(
+            "scuttle_journal_foreign_messages",
+            help,
+            foreign.sum::<u64>(),
+        )
     }
 
     fn queues(&self, families: &mut FamilyWriter) -> fmt::Result {

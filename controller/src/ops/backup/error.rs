@@ -139,8 +139,9 @@ fn cause(error: &StoreError) -> String {
         }
         StoreError::Replay { cause, .. } => format!("it is damaged ({cause})"),
         StoreError::Database { cause, .. } => cause.clone(),
-        StoreError::OtherJournal { .. } | StoreError::Journal(_) | StoreError::Injected => {
-            error.to_string()
-        }
+        StoreError::OtherJournal { .. }
+        | StoreError::Journal(_)
+        | StoreError::Removed { .. }
+        | StoreError::Injected => error.to_string(),
     }
 }

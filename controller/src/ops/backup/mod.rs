@@ -33,8 +33,12 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn check(&self) -> Result<(), BackupError> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_set() {
             return Err(BackupError::Interrupted);
         }
         Ok(())

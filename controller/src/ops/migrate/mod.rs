@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream;
-use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::{StreamExt, stream};
 use scuttle_nats::ConnectConfig;
 use scuttle_schemas::{PartitionCount, subjects};
@@ -18,15 +17,16 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::config::options::StoreKind;
-use crate::leadership::candidate::LEASE_TTL;
-use crate::leadership::lease::{LeaseBucket, LeaseGuard};
+use crate::leadership::lease::{LEASE_TTL, LeaseBucket, LeaseGuard};
 use crate::nats::connection;
+use crate::nats::stream_lookup::find_stream;
 use crate::ops::migrate::error::MigrateError;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
 use crate::store::format_version::StreamPosition;
 use crate::store::replicated::jetstream::StreamJournal;
 use crate::store::replicated::rows::install_rows;
+use crate::store::replicated::shared_journal::SnapshotInfo;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{
     FILE_NAME, FullExport, JournalError, JournalStream, ReplicatedStore, Snapshot, StagedFile,
@@ -195,20 +195,25 @@ impl Migration {
         let rows = record.select_partition(stream.assignment);
         let directory = stream.assignment.data_dir(&self.data_dir);
         create_dir(&directory)?;
-        let exchange = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+        let exchange = SnapshotExchange::open(stream.clone());
         let exchange = runtime.block_on(exchange)?;
         // A snapshot of an earlier attempt is overwritten, but controllers would prefer a newer
         // one.
-        if runtime.block_on(exchange.newest_sequence())? > Some(BASE_SEQUENCE) {
+        let newest = runtime.block_on(exchange.newest())?;
+        if newest.is_some_and(|newest| newest.sequence > BASE_SEQUENCE) {
             return Err(MigrateError::SnapshotsExist);
         }
         let position = StreamPosition {
             stream: stream.name.clone(),
             sequence: BASE_SEQUENCE,
         };
-        let staged = rows.write(&directory.join(FILE_NAME), Some(&position))?;
+        let staged = rows.write(&directory.join(FILE_NAME), Some((&position, None)))?;
         compare(&rows, staged.path())?;
-        runtime.block_on(exchange.upload(staged.path(), BASE_SEQUENCE))?;
+        let info = SnapshotInfo {
+            sequence: BASE_SEQUENCE,
+            recovered_at: 0,
+        };
+        runtime.block_on(exchange.upload(staged.path(), info))?;
         let (downloaded, file) = StagedFile::create_in(&directory)?;
         runtime.block_on(exchange.download_newest(&downloaded, file))?;
         compare(&rows, downloaded.path())?;
@@ -287,7 +292,7 @@ impl Migration {
         };
         Ok(match take() {
             Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                let exchange = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+                let exchange = SnapshotExchange::open(stream.clone());
                 let exchange = runtime.block_on(exchange)?;
                 runtime.block_on(exchange.install_newest(&directory))?;
                 take()?
@@ -314,16 +319,8 @@ fn compare(expected: &FullExport, file: &Path) -> Result<(), MigrateError> {
 async fn stream_exists(stream: &JournalStream) -> Result<bool, MigrateError> {
     let mut context = jetstream::new(stream.client.clone());
     context.set_timeout(REQUEST_TIMEOUT);
-    let name = stream.name.clone();
-    match context.get_stream(&name).await {
-        Ok(_) => Ok(true),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(error)
-                if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND =>
-            {
-                Ok(false)
-            }
-            _ => Err(MigrateError::Lookup(name, error.to_string())),
-        },
-    }
+    let found = find_stream(&context, &stream.name).await;
+    found
+        .map(|found| found.is_some())
+        .map_err(|error| MigrateError::Lookup(stream.name.clone(), error.to_string()))
 }

@@ -12,7 +12,7 @@ use scuttle_core::{Change, ReplayError};
 
 use crate::store::disk_format::{self, JOURNAL, META, Rows, SWARM_KEY, WriteError};
 use crate::store::error::StoreError;
-use crate::store::format_version::{FORMAT, StreamPosition};
+use crate::store::format_version::{FORMAT, KnownStream, StreamPosition};
 use crate::store::latest_changes::LatestChanges;
 use crate::store::redb::database::{
     FILE_NAME, builder, create_dir, failed, make_tables, open_without_writing, read_format,
@@ -76,7 +76,7 @@ impl RedbStore {
                     stream: stream.to_owned(),
                     sequence: 0,
                 };
-                self.apply_checkpoint(&LatestChanges::default(), &position)?;
+                self.apply_checkpoint(&LatestChanges::default(), &position, None)?;
                 return Ok(self);
             }
             None => None,
@@ -209,6 +209,13 @@ impl RedbStore {
             .map_or(0, |contained| contained.sequence))
     }
 
+    /// Returns the stream that the rows were read from, or `None` if it is not known.
+    pub(crate) fn known_stream(&self) -> Result<Option<KnownStream>, StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        disk_format::read_known_stream(&transaction, &self.path)
+    }
+
     /// Returns whether the store is new: neither the rows nor the journal contains any changes.
     fn is_empty(&self) -> Result<bool, StoreError> {
         let failed = self.failed("read");
@@ -218,17 +225,18 @@ impl RedbStore {
         Ok(swarm.is_none() && self.journal == 0)
     }
 
-    /// Applies changes to the rows and records the stream position that the rows then reflect, in
-    /// one transaction.
+    /// Applies changes to the rows and records the stream position that the rows then reflect, and
+    /// the stream, if it is known, in one transaction.
     pub(crate) fn apply_checkpoint(
         &self,
         changes: &LatestChanges,
         position: &StreamPosition,
+        known: Option<&KnownStream>,
     ) -> Result<(), StoreError> {
         let failed = self.failed("make a checkpoint in");
         let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
         self.write_rows(&transaction, changes, |rows| {
-            rows.write_stream_position(position)
+            rows.write_stream_position(position, known)
         })?;
         transaction.commit().map_err(|e| failed(e.into()))
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::DeliverPolicy;
@@ -12,14 +12,21 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
+use async_nats::{HeaderMap, header};
 use futures_util::TryStreamExt;
 use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
+use crate::nats::stream_lookup::find_stream;
 use crate::partition::assignment::PartitionAssignment;
+use crate::store::format_version::StreamId;
 use crate::store::journal_error::JournalError;
 use crate::store::replicated::framing::{self, BatchAssembler};
-use crate::store::replicated::shared_journal::{Message, SequenceRange, SharedJournal};
+use crate::store::replicated::shared_journal::{
+    Content, JournalState, Message, SharedJournal, SnapshotInfo,
+};
+use crate::store::replicated::snapshot_list;
 
 /// The timeout of an append and of any other request to the servers.
 ///
@@ -27,6 +34,9 @@ use crate::store::replicated::shared_journal::{Message, SequenceRange, SharedJou
 /// not help: the servers never reply to a request that was sent before the election, and requesters
 /// should learn about the failure early.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The interval at which the state of the stream is requested while a controller follows or leads.
+const STATE_INTERVAL: Duration = Duration::from_millis(300);
 
 /// The number of bytes that are reserved in each message for headers: the expected sequence, and
 /// the headers that a server adds.
@@ -65,69 +75,122 @@ pub struct StreamJournal {
     stream: Stream,
     name: String,
     subject: String,
+    /// The prefix of the names of the partition's snapshots.
+    snapshot_prefix: String,
     /// The messages that are being read, and the batch that is assembled from them. `None` until
     /// [`SharedJournal::seek`] succeeds.
     reading: Option<(Ordered, BatchAssembler)>,
+    /// The request for the stream's state that has not been answered yet.
+    state_request: Option<StateRequest>,
+    /// The time of the last request for the stream's state.
+    state_requested_at: Instant,
     runtime: Handle,
 }
 
+/// A request for the stream's state.
+struct StateRequest {
+    /// The sequence of the last message that was known when the request was sent.
+    last: u64,
+    reply: oneshot::Receiver<Result<JournalState, JournalError>>,
+}
+
 impl StreamJournal {
-    /// Opens the stream and creates it if it is missing. Blocks, so it must not be called on a
-    /// thread of the async runtime.
-    pub fn open(runtime: Handle, stream: JournalStream) -> Result<Self, JournalError> {
-        Self::open_after(runtime, stream, 0)
+    /// Opens the stream, which must exist. Blocks, so it must not be called on a thread of the
+    /// async runtime.
+    ///
+    /// # Errors
+    /// - [`JournalError::Missing`] if the stream does not exist.
+    /// - If the stream belongs to a swarm with another number of partitions.
+    /// - If the servers do not respond.
+    pub fn open_existing(runtime: Handle, stream: JournalStream) -> Result<Self, JournalError> {
+        let context = new_context(&runtime, &stream);
+        let found = runtime.block_on(find_stream(&context, &stream.name));
+        let Some(found) = found.map_err(failed("open", &stream.name))? else {
+            return Err(missing(stream.name));
+        };
+        Self::from_stream(runtime, stream, context, found)
     }
 
     /// Opens the stream. If the stream is missing, creates it with `before + 1` as the sequence of
     /// its first message. Blocks, so it must not be called on a thread of the async runtime.
+    ///
+    /// # Errors
+    /// - If the stream belongs to a swarm with another number of partitions.
+    /// - If the servers do not respond.
     pub fn open_after(
         runtime: Handle,
         stream: JournalStream,
         before: u64,
     ) -> Result<Self, JournalError> {
-        let JournalStream {
-            client,
-            name,
-            subject,
-            replicas,
-            assignment,
-        } = stream;
-        let context = runtime.block_on(async {
-            let mut context = jetstream::new(client);
-            context.set_timeout(REQUEST_TIMEOUT);
-            context
-        });
+        let context = new_context(&runtime, &stream);
+        let partitions = stream.assignment.partitions.to_string();
         let config = Config {
-            name: name.clone(),
-            subjects: vec![subject.clone()],
+            name: stream.name.clone(),
+            subjects: vec![stream.subject.clone()],
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
-            num_replicas: replicas,
+            num_replicas: stream.replicas,
             deny_delete: true,
             first_sequence: Some(before + 1),
-            metadata: HashMap::from([(PARTITIONS.to_owned(), assignment.partitions.to_string())]),
+            metadata: HashMap::from([(PARTITIONS.to_owned(), partitions)]),
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
-        let stream = opened.map_err(failed("open", &name))?;
-        let found = stream.cached_info().config.metadata.get(PARTITIONS);
+        let opened = opened.map_err(failed("open", &stream.name))?;
+        Self::from_stream(runtime, stream, context, opened)
+    }
+
+    fn from_stream(
+        runtime: Handle,
+        stream: JournalStream,
+        context: Context,
+        opened: Stream,
+    ) -> Result<Self, JournalError> {
+        let partitions = stream.assignment.partitions;
+        let found = opened.cached_info().config.metadata.get(PARTITIONS);
         // A stream without this metadata was created before there could be several partitions.
         let found = found.map_or("1", String::as_str);
-        if found != assignment.partitions.to_string() {
+        if found != partitions.to_string() {
             return Err(JournalError::PartitionCountMismatch {
-                stream: name,
+                stream: stream.name,
                 found: found.to_owned(),
-                expected: assignment.partitions,
+                expected: partitions,
             });
         }
         Ok(Self {
             context,
-            stream,
-            name,
-            subject,
+            stream: opened,
+            name: stream.name,
+            subject: stream.subject,
+            snapshot_prefix: subjects::snapshot_name_prefix(stream.assignment.partition),
             reading: None,
+            state_request: None,
+            state_requested_at: Instant::now(),
             runtime,
+        })
+    }
+
+    /// Removes all messages. The sequences continue.
+    ///
+    /// # Errors
+    /// If the servers do not respond.
+    pub fn purge(&mut self) -> Result<(), JournalError> {
+        self.wait_for("purge", self.stream.purge().into_future())
+            .map(drop)
+    }
+
+    /// Requests the state of the stream with this name.
+    async fn request_state(context: Context, name: String) -> Result<JournalState, JournalError> {
+        let found = find_stream(&context, &name).await;
+        let found = found.map_err(failed("read", &name))?;
+        let found = found.ok_or_else(|| missing(name))?;
+        let info = found.cached_info();
+        let id = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+        Ok(JournalState {
+            id: StreamId(id),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
         })
     }
 
@@ -148,12 +211,33 @@ impl SharedJournal for StreamJournal {
         &self.name
     }
 
-    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError> {
-        let info = self.wait_for("read", self.stream.get_info())?;
-        Ok(SequenceRange {
-            first: info.state.first_sequence,
-            last: info.state.last_sequence,
-        })
+    fn state(&mut self) -> Result<JournalState, JournalError> {
+        let request = Self::request_state(self.context.clone(), self.name.clone());
+        self.runtime.block_on(request)
+    }
+
+    fn poll_state(&mut self, last: u64) -> Option<(u64, Result<JournalState, JournalError>)> {
+        if let Some(request) = &mut self.state_request {
+            let reply = request.reply.try_recv().ok()?;
+            let last = request.last;
+            self.state_request = None;
+            return Some((last, reply));
+        }
+        if self.state_requested_at.elapsed() >= STATE_INTERVAL {
+            let (sender, reply) = oneshot::channel();
+            let request = Self::request_state(self.context.clone(), self.name.clone());
+            self.runtime
+                .spawn(async move { sender.send(request.await) });
+            self.state_requested_at = Instant::now();
+            self.state_request = Some(StateRequest { last, reply });
+        }
+        None
+    }
+
+    fn newest_snapshot(&mut self) -> Result<Option<SnapshotInfo>, JournalError> {
+        let newest = snapshot_list::find_newest(&self.context, &self.snapshot_prefix);
+        let newest = self.runtime.block_on(newest);
+        newest.map_err(failed("list the snapshots of", &self.name))
     }
 
     fn seek(&mut self, after: u64) -> Result<(), JournalError> {
@@ -183,9 +267,14 @@ impl SharedJournal for StreamJournal {
         };
         let info = message.info().map_err(failed("read", &self.name))?;
         let sequence = info.stream_sequence;
-        let batch = assembler.push(&message.payload);
-        let batch = batch.map_err(|cause| JournalError::foreign(&self.name, sequence, &cause))?;
-        Ok(Some(Message { sequence, batch }))
+        let content = if is_own(message.headers.as_ref(), sequence) {
+            let batch = assembler.push(&message.payload);
+            let batch = batch.map_err(|cause| JournalError::damaged(&self.name, sequence, &cause));
+            batch?.map_or(Content::Part, Content::Batch)
+        } else {
+            Content::Foreign
+        };
+        Ok(Some(Message { sequence, content }))
     }
 
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
@@ -211,6 +300,28 @@ impl SharedJournal for StreamJournal {
             _ => failed("append to", &self.name)(error),
         })
     }
+}
+
+fn new_context(runtime: &Handle, stream: &JournalStream) -> Context {
+    // Creating a context needs the runtime.
+    runtime.block_on(async {
+        let mut context = jetstream::new(stream.client.clone());
+        context.set_timeout(REQUEST_TIMEOUT);
+        context
+    })
+}
+
+fn missing(stream: String) -> JournalError {
+    JournalError::Missing { stream, known: 0 }
+}
+
+/// Returns whether a controller has written the message with this sequence: only controllers state
+/// the sequence that they expect, and the server rejects a wrong one. The payload plays no part, so
+/// a message of a controller that is damaged is never taken for a foreign one.
+fn is_own(headers: Option<&HeaderMap>, sequence: u64) -> bool {
+    let expected = headers.and_then(|headers| headers.get(header::NATS_EXPECTED_LAST_SEQUENCE));
+    let expected = expected.and_then(|text| text.as_str().parse().ok());
+    expected == sequence.checked_sub(1)
 }
 
 /// Returns a function for `map_err` that turns a failed request into [`JournalError::Failed`].

@@ -8,28 +8,42 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scuttle_core::{Change, ReplayError};
+use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use crate::store::disk_format;
 use crate::store::error::StoreError;
-use crate::store::format_version::StreamPosition;
+use crate::store::format_version::{KnownStream, StreamPosition};
 use crate::store::journal_error::JournalError;
 use crate::store::latest_changes::LatestChanges;
 use crate::store::redb::redb_store::RedbStore;
+use crate::store::replicated::completeness::{Known, check_complete};
 use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
 use crate::store::replicated::shared_journal::{
-    MESSAGE_TIMEOUT, Message, SharedJournal, find_end, message_overdue, next_message,
+    Content, JournalState, MESSAGE_TIMEOUT, Message, SharedJournal, find_end, message_overdue,
+    next_message,
 };
+use crate::store::replicated::snapshot_list;
 use crate::store::snapshot::Snapshots;
 use crate::store::store_trait::Store;
+
+/// The interval at which the rows are brought up to date, so that they can replace a journal that
+/// the servers lose. A checkpoint takes one fsync.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The number of times that an append is repeated after foreign messages.
+const MAX_APPEND_ATTEMPTS: usize = 3;
 
 /// A store whose rows are local and whose journal is shared.
 pub struct ReplicatedStore<J = StreamJournal> {
     rows: RedbStore,
     journal: J,
+    /// The stream, or `None` until [`Store::load`] has found it complete.
+    known: Option<KnownStream>,
     /// The sequence of the last message that was read or written.
     last: u64,
     /// The batches that are not in the rows yet, each with the sequence of its last message.
@@ -37,15 +51,20 @@ pub struct ReplicatedStore<J = StreamJournal> {
     /// The number of changes in `tail`.
     changes: usize,
     buffer: Vec<u8>,
+    checkpointed_at: Instant,
+    /// The number of messages that were skipped because no controller has written them.
+    foreign: u64,
 }
 
 impl ReplicatedStore {
     /// Opens the rows in a data directory and the stream with the newer changes. Creates the rows
-    /// and the stream if they are missing. All methods of a store block, so none may be called on a
-    /// thread of the async runtime.
+    /// if they are missing, and the stream if there is also no sign that it has existed. All
+    /// methods of a store block, so none may be called on a thread of the async runtime.
     ///
     /// # Errors
     /// - If the file cannot be opened, or its rows belong to another journal.
+    /// - [`JournalError::Missing`] if the stream does not exist, although the rows or a snapshot
+    ///   have its content.
     /// - If the stream belongs to a swarm with another number of partitions.
     /// - If the servers do not respond.
     pub fn open(
@@ -53,8 +72,17 @@ impl ReplicatedStore {
         runtime: Handle,
         stream: JournalStream,
     ) -> Result<Self, StoreError> {
-        let rows = RedbStore::open_any_journal(data_dir)?;
-        let journal = StreamJournal::open(runtime, stream)?;
+        let rows = RedbStore::open_any_journal(data_dir)?.for_stream(&stream.name)?;
+        let journal = match StreamJournal::open_existing(runtime.clone(), stream.clone()) {
+            Err(JournalError::Missing { .. }) if is_new(&rows, &runtime, &stream)? => {
+                StreamJournal::open_after(runtime, stream, 0)?
+            }
+            Err(JournalError::Missing { stream, .. }) => {
+                let known = rows.last_contained_sequence()?;
+                return Err(JournalError::Missing { stream, known }.into());
+            }
+            opened => opened?,
+        };
         Self::from_parts(rows, journal)
     }
 }
@@ -69,35 +97,73 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     pub fn from_parts(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
         let rows = rows.for_stream(journal.name())?;
         Ok(Self {
+            known: rows.known_stream()?,
             last: rows.last_contained_sequence()?,
             rows,
             journal,
             tail: VecDeque::new(),
             changes: 0,
             buffer: Vec::new(),
+            checkpointed_at: Instant::now(),
+            foreign: 0,
         })
     }
 
-    /// Checks that the store has read the journal up to `message`, which the journal is known to
-    /// have held.
-    ///
-    /// # Errors
-    /// [`JournalError::Lost`] if the journal ended before that message when it was last read.
-    pub fn require_message(&self, message: u64) -> Result<(), JournalError> {
-        if self.last >= message {
-            return Ok(());
-        }
-        Err(JournalError::Lost {
-            stream: self.journal.name().to_owned(),
-            last: self.last,
-            known: message,
-        })
+    /// Returns the sequence of the last message that was read or written.
+    pub fn last_sequence(&self) -> u64 {
+        self.last
     }
 
     /// Returns a source of snapshots of the rows. The snapshots lack changes that are only in the
     /// journal.
     pub fn snapshots(&self) -> Snapshots {
         self.rows.snapshots()
+    }
+
+    /// Checks that the journal contains everything that is known to have been in it, and records
+    /// the stream with the rows when that is new.
+    fn check_journal(&mut self) -> Result<(), StoreError> {
+        let before = self.journal.newest_snapshot()?;
+        let found = self.journal.state()?;
+        let snapshot = self.journal.newest_snapshot()?;
+        let known = Known {
+            stream: self.known,
+            last: self.last,
+            in_snapshot: before.map_or(0, |before| before.sequence),
+        };
+        let checked = check_complete(self.journal.name(), known, found, snapshot)?;
+        if self.known.replace(checked) != Some(checked) {
+            let position = self.position(self.rows.last_contained_sequence()?);
+            let nothing = LatestChanges::default();
+            self.rows
+                .apply_checkpoint(&nothing, &position, self.known.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Checks a state of the journal that was requested when `last` was its last known message.
+    fn check_state(&mut self, last: u64, found: JournalState) -> Result<(), JournalError> {
+        // The list of snapshots is needed only if messages were trimmed since the last check.
+        let trimmed = self.known.is_none_or(|known| found.first > known.first);
+        let snapshot = if trimmed {
+            self.journal.newest_snapshot()?
+        } else {
+            None
+        };
+        let known = Known {
+            stream: self.known,
+            last,
+            in_snapshot: 0,
+        };
+        self.known = Some(check_complete(self.journal.name(), known, found, snapshot)?);
+        Ok(())
+    }
+
+    fn position(&self, sequence: u64) -> StreamPosition {
+        StreamPosition {
+            stream: self.journal.name().to_owned(),
+            sequence,
+        }
     }
 
     /// Clears `tail` and restarts reading after the last message that the rows contain.
@@ -120,8 +186,13 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
-        let last = find_end(&mut self.journal, self.last)?;
-        while self.last < last {
+        let found = self.journal.state()?;
+        self.check_state(self.last, found)?;
+        if found.first > self.last + 1 {
+            let (name, first) = (self.journal.name(), found.first);
+            return Err(JournalError::trimmed(name, first, self.last).into());
+        }
+        while self.last < found.last {
             if !self.apply_next(MESSAGE_TIMEOUT, each)? {
                 return Err(message_overdue(self.journal.name()));
             }
@@ -142,24 +213,55 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<bool, StoreError> {
         let next = next_message(&mut self.journal, self.last, timeout)?;
-        let Some(Message { sequence, batch }) = next else {
+        let Some(Message { sequence, content }) = next else {
             return Ok(false);
         };
-        if let Some(bytes) = batch {
-            let decoded = disk_format::decode(&bytes);
-            let batch: Vec<Change> = decoded.map_err(|cause: postcard::Error| {
-                JournalError::foreign(self.journal.name(), sequence, &cause)
-            })?;
-            for change in &batch {
-                each(change.clone()).map_err(|cause| StoreError::Replay {
-                    path: self.journal.name().into(),
-                    cause,
+        match content {
+            Content::Batch(bytes) => {
+                let decoded = disk_format::decode(&bytes);
+                let batch: Vec<Change> = decoded.map_err(|cause: postcard::Error| {
+                    JournalError::damaged(self.journal.name(), sequence, &cause)
                 })?;
+                for change in &batch {
+                    each(change.clone()).map_err(|cause| StoreError::Replay {
+                        path: self.journal.name().into(),
+                        cause,
+                    })?;
+                }
+                self.retain(sequence, batch);
             }
-            self.retain(sequence, batch);
+            Content::Part => {}
+            Content::Foreign => self.note_foreign(sequence),
         }
         self.last = sequence;
         Ok(true)
+    }
+
+    fn note_foreign(&mut self, sequence: u64) {
+        self.foreign += 1;
+        warn!(
+            "skipped message {sequence} of the stream {}: no controller has written it; find the login that publishes on the journal's subject",
+            self.journal.name()
+        );
+    }
+
+    /// Reads the messages after the last known one, and returns true if there are some and no
+    /// controller has written any of them. The state then still matches the journal, so that an
+    /// append can be repeated after them.
+    fn skip_foreign(&mut self) -> Result<bool, JournalError> {
+        let end = find_end(&mut self.journal, self.last)?;
+        self.journal.seek(self.last)?;
+        let mut last = self.last;
+        while last < end {
+            match next_message(&mut self.journal, last, MESSAGE_TIMEOUT)? {
+                Some(message) if message.content == Content::Foreign => last = message.sequence,
+                _ => return Ok(false),
+            }
+        }
+        for sequence in self.last + 1..=last {
+            self.note_foreign(sequence);
+        }
+        Ok(std::mem::replace(&mut self.last, last) < last)
     }
 
     /// Restarts reading after the last message that was read or written, for example after an
@@ -179,6 +281,8 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
+        self.last = self.rows.last_contained_sequence()?;
+        self.check_journal()?;
         self.rows.load(each)?;
         self.rewind()?;
         self.catch_up(each)
@@ -188,15 +292,53 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
         if changes.is_empty() {
             return Ok(());
         }
-        let batch = disk_format::encode(changes, &mut self.buffer);
-        let batch = batch.map_err(|error| StoreError::Database {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let encoded = disk_format::encode(changes, &mut buffer);
+        let encoded = encoded.map_err(|error| StoreError::Database {
             action: "encode a change for",
             path: self.journal.name().into(),
             cause: error.to_string(),
         })?;
-        self.last = self.journal.append(self.last, batch)?;
+        let mut attempts = 1;
+        loop {
+            match self.journal.append(self.last, encoded) {
+                Err(JournalError::Superseded { .. })
+                    if attempts < MAX_APPEND_ATTEMPTS && self.skip_foreign()? =>
+                {
+                    attempts += 1;
+                }
+                appended => {
+                    self.last = appended?;
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
         self.retain(self.last, changes.to_vec());
         Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let Some((last, found)) = self.journal.poll_state(self.last) else {
+            return Ok(());
+        };
+        match found.and_then(|found| self.check_state(last, found)) {
+            Err(JournalError::Missing { stream, .. }) => {
+                let known = self.last;
+                Err(JournalError::Missing { stream, known }.into())
+            }
+            Err(error) if error.is_loss() => Err(error.into()),
+            // The request failed. The next one shows the state of the journal.
+            _ => Ok(()),
+        }
+    }
+
+    fn foreign_messages(&self) -> u64 {
+        self.foreign
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.changes > 0 && self.checkpointed_at.elapsed() >= CHECKPOINT_INTERVAL
     }
 
     fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
@@ -212,12 +354,11 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
                 latest.insert(change.clone());
             }
         }
+        self.checkpointed_at = Instant::now();
         if let Some(end) = end {
-            let position = StreamPosition {
-                stream: self.journal.name().to_owned(),
-                sequence: end,
-            };
-            self.rows.apply_checkpoint(&latest, &position)?;
+            let position = self.position(end);
+            self.rows
+                .apply_checkpoint(&latest, &position, self.known.as_ref())?;
             self.tail.drain(..batches);
             self.changes -= taken;
         }
@@ -227,4 +368,20 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
     fn journal_len(&self) -> usize {
         self.changes
     }
+}
+
+/// Returns whether nothing shows that the stream has existed: the rows were never read from a
+/// stream, and there is no snapshot.
+fn is_new(rows: &RedbStore, runtime: &Handle, stream: &JournalStream) -> Result<bool, StoreError> {
+    if rows.known_stream()?.is_some() || rows.last_contained_sequence()? > 0 {
+        return Ok(false);
+    }
+    let newest = runtime.block_on(async {
+        let context = async_nats::jetstream::new(stream.client.clone());
+        let prefix = subjects::snapshot_name_prefix(stream.assignment.partition);
+        snapshot_list::find_newest(&context, &prefix).await
+    });
+    let newest = newest
+        .map_err(|cause| JournalError::failed("list the snapshots of", &stream.name, cause))?;
+    Ok(newest.is_none())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::store::error::StoreError;
+use crate::store::format_version::StreamId;
 use crate::store::journal_error::JournalError;
 
 /// The timeout for receiving a message that the journal is known to hold.
@@ -16,11 +17,22 @@ pub trait SharedJournal: Send {
     /// Returns the name of the journal.
     fn name(&self) -> &str;
 
-    /// Returns the range of messages that the journal holds now.
+    /// Returns the present identity and range of the journal.
+    ///
+    /// # Errors
+    /// If the journal does not exist, or the servers do not respond.
+    fn state(&mut self) -> Result<JournalState, JournalError>;
+
+    /// Returns a recent state of the journal without blocking, or `None` if there is no new one.
+    /// `last` is the sequence of the last message that is known to exist now. The result contains
+    /// the `last` of the call that requested the state.
+    fn poll_state(&mut self, last: u64) -> Option<(u64, Result<JournalState, JournalError>)>;
+
+    /// Returns the newest snapshot of the journal's rows, or `None` if there is none.
     ///
     /// # Errors
     /// If the servers do not respond.
-    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError>;
+    fn newest_snapshot(&mut self) -> Result<Option<SnapshotInfo>, JournalError>;
 
     /// Makes [`Self::next`] continue with the message after `after`. Skips messages that were
     /// trimmed.
@@ -33,7 +45,7 @@ pub trait SharedJournal: Send {
     /// called first.
     ///
     /// # Errors
-    /// If the message is not part of a Scuttle journal, or the servers do not respond.
+    /// If a controller wrote the message and it cannot be read, or the servers do not respond.
     fn next(&mut self, timeout: Duration) -> Result<Option<Message>, JournalError>;
 
     /// Appends a batch directly after message `expected`, and returns the sequence of the batch's
@@ -45,9 +57,11 @@ pub trait SharedJournal: Send {
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError>;
 }
 
-/// The range of messages in a journal. The range is empty if `last` is less than `first`.
+/// The identity of a journal and the range of its messages. The range is empty if `last` is less
+/// than `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SequenceRange {
+pub struct JournalState {
+    pub id: StreamId,
     /// The sequence of the first message that was not trimmed.
     pub first: u64,
     /// The sequence of the last message ever appended, or `first - 1` if no message was ever
@@ -55,12 +69,32 @@ pub struct SequenceRange {
     pub last: u64,
 }
 
+/// A snapshot of the rows on the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// The sequence of the last message that the snapshot contains.
+    pub sequence: u64,
+    /// The time of the recovery that the record has gone through, see
+    /// [`KnownStream`](crate::store::format_version::KnownStream).
+    pub recovered_at: u64,
+}
+
 /// One message of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub sequence: u64,
-    /// The batch that the message completes, if any.
-    pub batch: Option<Bytes>,
+    pub content: Content,
+}
+
+/// The content of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The batch that the message completes.
+    Batch(Bytes),
+    /// A part of a batch that a later message completes.
+    Part,
+    /// A message that no controller has written. Readers skip it.
+    Foreign,
 }
 
 /// Returns the sequence of the journal's last message.
@@ -69,7 +103,7 @@ pub struct Message {
 /// If messages after `known` were trimmed, the journal ends before `known`, or the servers do not
 /// respond.
 pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
-    let SequenceRange { first, last } = journal.sequence_range()?;
+    let JournalState { first, last, .. } = journal.state()?;
     if first > known + 1 {
         return Err(JournalError::trimmed(journal.name(), first, known));
     }
@@ -87,7 +121,7 @@ pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u
 /// Returns the message after `known`, or `None` if it does not arrive within `timeout`.
 ///
 /// # Errors
-/// If the servers do not respond, the message is not part of a Scuttle journal, or there is a gap
+/// If the servers do not respond, the message is damaged, or there is a gap
 /// after `known`. Messages are only ever trimmed from the start of the journal, so a gap means that
 /// the missing messages were trimmed.
 pub(super) fn next_message(
@@ -108,8 +142,8 @@ pub(super) fn next_message(
 /// Reads the batches that the journal holds after message `known`.
 ///
 /// # Errors
-/// If messages after `known` were trimmed or are not part of a Scuttle journal, the journal ends
-/// before `known`, or the servers do not respond.
+/// If messages after `known` were trimmed or are damaged, the journal ends before `known`, or the
+/// servers do not respond.
 pub(crate) fn read_batches(
     journal: &mut impl SharedJournal,
     mut known: u64,
@@ -122,7 +156,9 @@ pub(crate) fn read_batches(
             return Err(message_overdue(journal.name()));
         };
         known = message.sequence;
-        batches.extend(message.batch);
+        if let Content::Batch(batch) = message.content {
+            batches.push(batch);
+        }
     }
     Ok(batches)
 }

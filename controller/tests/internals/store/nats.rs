@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
+use async_nats::jetstream::message::PublishMessage;
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::{
     JournalError, JournalStream, RedbStore, ReplicatedStore, Store, StoreError,
@@ -194,6 +195,66 @@ fn a_batch_of_several_messages_is_one_batch() {
     let mut store = open(dir.path(), &name).expect("the store opens");
     assert!(rows_of(load(&mut store)) == rows, "the rows differ");
     assert_eq!(store.journal_len(), 1);
+}
+
+impl Name {
+    /// Publishes a message on the journal's subject as another program would. `expected` is the
+    /// sequence that a controller would state.
+    fn publish(&self, payload: &'static str, expected: Option<u64>) {
+        self.bus.runtime.block_on(async {
+            let context = async_nats::jetstream::new(self.bus.client.clone());
+            let mut message = PublishMessage::build().payload(payload.into());
+            if let Some(expected) = expected {
+                message = message.expected_last_sequence(expected);
+            }
+            let sent = context.send_publish(self.subject.clone(), message).await;
+            sent.expect("a publish").await.expect("it is stored");
+        });
+    }
+}
+
+#[test]
+fn a_foreign_message_is_skipped_by_the_writer_and_by_readers() {
+    let (name, dirs) = (Name::new(), [create_dir(), create_dir()]);
+    let mut store = open(dirs[0].path(), &name).expect("the store opens");
+    store.append(&[host("a", 1)]).expect("an append");
+    for payload in ["", "{}", "\u{3}\u{4}\u{0}"] {
+        name.publish(payload, None);
+    }
+    store
+        .append(&[host("a", 2)])
+        .expect("the append is repeated");
+    assert_eq!(store.foreign_messages(), 3);
+    let mut other = open(dirs[1].path(), &name).expect("the store opens");
+    assert_eq!(load(&mut other), [host("a", 1), host("a", 2)]);
+    assert_eq!(other.foreign_messages(), 6, "each load counts them");
+    // Between the parts of a batch, another message belongs to no batch.
+    store.append(&large_batch(&name)).expect("an append");
+    name.publish("x", None);
+    other
+        .append(&[host("a", 3)])
+        .expect_err("it has not read the batch");
+}
+
+/// A message that states the sequence that it expects was written by a controller. It is not
+/// skipped, because it may hold accepted changes.
+#[test]
+fn a_damaged_message_of_a_controller_is_not_skipped() {
+    let (name, dir) = (Name::new(), create_dir());
+    let mut store = open(dir.path(), &name).expect("the store opens");
+    store.append(&[host("a", 1)]).expect("an append");
+    name.publish("damaged", Some(1));
+    drop(store);
+    let error = open(dir.path(), &name)
+        .map(drop)
+        .expect_err("it is damaged");
+    assert!(
+        matches!(
+            error,
+            StoreError::Journal(JournalError::Damaged { sequence: 2, .. })
+        ),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use scuttle_controller::engine::commit::{CommitFailed, commit};
 use scuttle_controller::engine::decide::next_timeout;
 use scuttle_controller::engine::{self, CommittedBatch, PendingBatch};
+use scuttle_controller::leadership::term::StopReason;
 use scuttle_controller::store::Store;
 use scuttle_core::Change;
 
@@ -100,6 +101,14 @@ impl Simulation {
             self.handle_append_failure(controller);
             return;
         }
+        if let Err(error) = self.verify_journal(controller) {
+            note!(self, "controller {controller} stops serving: {error}");
+            self.send_committed(controller, run);
+            if self.controllers[controller].run_number == run {
+                self.handle_append_failure(controller);
+            }
+            return;
+        }
         let checkpointed = self.checkpoint(controller);
         if let Some(term) = self.controllers[controller].leader_term()
             && !term.pending_batches.is_empty()
@@ -137,7 +146,9 @@ impl Simulation {
             Ok(batches) => (batches, false),
             Err(CommitFailed { error, batches }) => {
                 note!(self, "commit of {controller} failed: {error}");
-                let replies = batches.into_iter().map(PendingBatch::into_rejected);
+                let replies = batches
+                    .into_iter()
+                    .map(|batch| batch.into_rejected(StopReason::SteppedDown));
                 (replies.collect(), true)
             }
         };

@@ -34,7 +34,7 @@ impl Simulation {
             return;
         };
         let delay_ms = if process.lease.is_some() {
-            if !self.renew(controller, run) {
+            if !self.renew(controller, run) || self.verify_journal(controller).is_err() {
                 self.step_down(controller);
                 return;
             }
@@ -106,7 +106,21 @@ impl Simulation {
             let changes = self.rng.pick_between(1, 40) as usize;
             process.store.checkpoint(changes)?;
         }
-        Ok(())
+        self.verify_journal(controller)
+    }
+
+    /// Checks that the journal is complete. If not, moves everything that was read or written to
+    /// the rows, as the real engine and follower do.
+    pub(crate) fn verify_journal(&mut self, controller: usize) -> Result<(), StoreError> {
+        let Some(process) = &mut self.controllers[controller].process else {
+            return Ok(());
+        };
+        let verified = process.store.verify();
+        if verified.is_err() {
+            // The disk may fail at the same time.
+            let _ = process.store.checkpoint(usize::MAX);
+        }
+        verified
     }
 
     /// Reads the rest of the journal after the lease was acquired. Starts to lead if the controller

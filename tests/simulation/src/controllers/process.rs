@@ -43,7 +43,10 @@ impl Simulation {
             Ok(loaded) => loaded,
             Err(error) => {
                 note!(self, "controller {controller} cannot start: {error}");
-                if !is_transient(&error) {
+                let lost = (self.servers.for_controller(controller))
+                    .is_some_and(NatsServers::is_journal_lost);
+                let halts = lost && matches!(&error, StoreError::Journal(error) if error.is_loss());
+                if !halts && !is_transient(&error) {
                     let violation = PartitionOracle::store_unreadable(&error);
                     self.record_check(violation);
                 }

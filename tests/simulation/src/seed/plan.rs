@@ -69,6 +69,8 @@ pub(crate) enum Fault {
     StopServers,
     ReplaceControllerDisk,
     TrimJournal,
+    LoseJournal,
+    AddForeignMessage,
 }
 
 const FAULTS: [Fault; 12] = [
@@ -87,13 +89,15 @@ const FAULTS: [Fault; 12] = [
 ];
 
 /// The faults that can only occur if several controllers share a journal.
-const SHARED_FAULTS: [Fault; 6] = [
+const SHARED_FAULTS: [Fault; 8] = [
     Fault::PauseController,
     Fault::ExpireLease,
     Fault::LoseAppendReply,
     Fault::StopServers,
     Fault::ReplaceControllerDisk,
     Fault::TrimJournal,
+    Fault::LoseJournal,
+    Fault::AddForeignMessage,
 ];
 
 /// An action of an operator or of an attacker, or an event of the deckies on a host.

@@ -48,6 +48,7 @@ pub(crate) enum Event {
     },
     FreeDiskSpace(usize),
     RestoreServers,
+    RestoreJournal(usize),
     StartAgent(usize),
     AgentTick {
         host: usize,

@@ -95,6 +95,10 @@ impl Store for ControllerStore {
         self.backend().checkpoint(changes)
     }
 
+    fn verify(&mut self) -> Result<(), StoreError> {
+        self.backend().verify()
+    }
+
     fn journal_len(&self) -> usize {
         match &self.backend {
             Backend::Local(store) => store.journal_len(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scuttle_controller::store::JournalError;
+use scuttle_controller::store::format_version::StreamId;
 use scuttle_controller::store::replicated::shared_journal::{
-    Message, SequenceRange, SharedJournal,
+    Content, JournalState, Message, SharedJournal, SnapshotInfo,
 };
 
 use crate::seed::seeded_rng::SeededRng;
@@ -46,12 +47,41 @@ pub(crate) enum Renewal {
     NoReply,
 }
 
-struct ServersState {
-    /// All messages of the journal, by sequence. The last message of each batch holds the whole
-    /// batch. The other messages of a split batch are `None`.
-    messages: Vec<Option<Bytes>>,
-    /// The number of messages that were trimmed from the start of the journal.
+/// The way in which the servers lose a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JournalLoss {
+    /// The stream does not exist.
+    Deleted,
+    /// The stream was created again and is empty.
+    Replaced,
+    /// All messages were removed.
+    Purged,
+}
+
+/// The content of a journal before the servers lost it.
+struct LostJournal {
+    stream: Option<i64>,
+    messages: Vec<Content>,
     trimmed: u64,
+    loss: JournalLoss,
+    /// The number of appends since the loss.
+    appends: u64,
+}
+
+struct ServersState {
+    /// The identity of the stream, or `None` while it does not exist.
+    stream: Option<i64>,
+    /// All messages of the journal, by sequence. The last message of each batch holds the whole
+    /// batch.
+    messages: Vec<Content>,
+    /// The number of messages that were removed from the start of the journal.
+    trimmed: u64,
+    /// The journal that the servers have lost and will find again.
+    lost: Option<LostJournal>,
+    /// The number of streams that were ever created.
+    streams: i64,
+    /// The sequence of the last message that the snapshot contains.
+    snapshot_sequence: u64,
     /// A copy of a controller's rows, which contain at least the trimmed messages.
     snapshot: Option<Disk>,
     /// The sequence after which a controller last started to read.
@@ -81,8 +111,12 @@ pub(crate) struct JournalClient {
 impl NatsServers {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(ServersState {
+            stream: Some(0),
             messages: Vec::new(),
             trimmed: 0,
+            lost: None,
+            streams: 1,
+            snapshot_sequence: 0,
             snapshot: None,
             last_seek: 0,
             lease: None,
@@ -107,7 +141,8 @@ impl NatsServers {
 
     /// Returns the number of complete batches in the journal, including the trimmed batches.
     pub(crate) fn batch_count(&self) -> usize {
-        self.lock().messages.iter().flatten().count()
+        let is_batch = |content: &&Content| matches!(content, Content::Batch(_));
+        self.lock().messages.iter().filter(is_batch).count()
     }
 
     /// Stores `rows` as the snapshot and trims the journal up to the sequence `contained`, which is
@@ -115,8 +150,9 @@ impl NatsServers {
     /// there.
     pub(crate) fn trim(&self, rows: Disk, contained: u64) {
         let mut state = self.lock();
-        if contained > state.trimmed {
+        if contained > state.trimmed && state.lost.is_none() {
             state.trimmed = contained;
+            state.snapshot_sequence = contained;
             state.snapshot = Some(rows);
         }
     }
@@ -172,6 +208,67 @@ impl NatsServers {
         self.lock().lease = None;
     }
 
+    /// Loses the journal until [`restore_journal`](Self::restore_journal). Does nothing if the
+    /// journal is empty or lost already.
+    pub(crate) fn lose_journal(&self, loss: JournalLoss) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.lost.is_some() || state.messages.is_empty() {
+            return;
+        }
+        state.lost = Some(LostJournal {
+            stream: state.stream,
+            messages: state.messages.clone(),
+            trimmed: state.trimmed,
+            loss,
+            appends: 0,
+        });
+        match loss {
+            JournalLoss::Deleted => state.stream = None,
+            JournalLoss::Replaced => {
+                state.stream = Some(state.streams);
+                state.streams += 1;
+                state.messages.clear();
+                state.trimmed = 0;
+            }
+            JournalLoss::Purged => state.trimmed = state.last_sequence(),
+        }
+    }
+
+    pub(crate) fn is_journal_lost(&self) -> bool {
+        self.lock().lost.is_some()
+    }
+
+    /// Restores a lost journal, as an operator does from a backup of the servers. What was appended
+    /// after a purge stays. Returns a description if a controller has appended too much: nothing
+    /// may be appended to a stream that replaces the lost one, and one append may follow a purge
+    /// before the leader notices the purge.
+    pub(crate) fn restore_journal(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        let Some(lost) = state.lost.take() else {
+            return Ok(());
+        };
+        state.stream = lost.stream;
+        state.trimmed = lost.trimmed;
+        let allowed = u64::from(lost.loss == JournalLoss::Purged);
+        if lost.loss != JournalLoss::Purged {
+            state.messages = lost.messages;
+        }
+        if lost.appends > allowed {
+            let appends = lost.appends;
+            return Err(format!("{appends} appends after the loss {:?}", lost.loss));
+        }
+        Ok(())
+    }
+
+    /// Adds a message that no controller has written.
+    pub(crate) fn add_foreign_message(&self) {
+        let mut state = self.lock();
+        if state.stream.is_some() {
+            state.messages.push(Content::Foreign);
+        }
+    }
+
     pub(crate) fn fail_next_append(&self, append_fault: Option<AppendFault>) {
         self.lock().append_fault = append_fault;
     }
@@ -208,6 +305,13 @@ fn no_reply(action: &'static str) -> JournalError {
     }
 }
 
+fn missing() -> JournalError {
+    JournalError::Missing {
+        stream: JOURNAL_STREAM.to_owned(),
+        known: 0,
+    }
+}
+
 impl JournalClient {
     fn lock_for_request(
         &self,
@@ -227,10 +331,26 @@ impl SharedJournal for JournalClient {
         JOURNAL_STREAM
     }
 
-    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError> {
+    fn state(&mut self) -> Result<JournalState, JournalError> {
         let state = self.lock_for_request("ask about")?;
-        let (first, last) = (state.trimmed + 1, state.last_sequence());
-        Ok(SequenceRange { first, last })
+        let id = state.stream.ok_or_else(missing)?;
+        Ok(JournalState {
+            id: StreamId(id),
+            first: state.trimmed + 1,
+            last: state.last_sequence(),
+        })
+    }
+
+    fn poll_state(&mut self, last: u64) -> Option<(u64, Result<JournalState, JournalError>)> {
+        Some((last, self.state()))
+    }
+
+    fn newest_snapshot(&mut self) -> Result<Option<SnapshotInfo>, JournalError> {
+        let state = self.lock_for_request("list the snapshots of")?;
+        Ok(state.snapshot.as_ref().map(|_| SnapshotInfo {
+            sequence: state.snapshot_sequence,
+            recovered_at: 0,
+        }))
     }
 
     fn seek(&mut self, after: u64) -> Result<(), JournalError> {
@@ -245,24 +365,33 @@ impl SharedJournal for JournalClient {
         let Ok(state) = self.lock_for_request("read") else {
             return Ok(None);
         };
+        if state.stream.is_none() {
+            return Ok(None);
+        }
         // Trimmed messages are skipped.
         let next = self.read.max(state.trimmed);
-        let Some(batch) = state.messages.get(next as usize).cloned() else {
+        let Some(content) = state.messages.get(next as usize).cloned() else {
             return Ok(None);
         };
         drop(state);
         self.read = next + 1;
         Ok(Some(Message {
             sequence: self.read,
-            batch,
+            content,
         }))
     }
 
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
         let mut state = self.lock_for_request("append to")?;
+        if state.stream.is_none() {
+            return Err(no_reply("append to"));
+        }
         if state.last_sequence() != expected {
             let stream = JOURNAL_STREAM.to_owned();
             return Err(JournalError::Superseded { stream });
+        }
+        if let Some(lost) = &mut state.lost {
+            lost.appends += 1;
         }
         let append_fault = state.append_fault.take();
         // A large batch is split into several messages; the last one completes it.
@@ -275,13 +404,14 @@ impl SharedJournal for JournalClient {
         };
         if append_fault != Some(AppendFault::NotStored) {
             let length = state.messages.len() + parts as usize;
-            state.messages.resize(length, None);
+            state.messages.resize(length, Content::Part);
         }
         if !matches!(
             append_fault,
             Some(AppendFault::NotStored | AppendFault::PartlyStored)
         ) {
-            state.messages.push(Some(Bytes::copy_from_slice(batch)));
+            let batch = Bytes::copy_from_slice(batch);
+            state.messages.push(Content::Batch(batch));
         }
         match append_fault {
             None => Ok(state.last_sequence()),

@@ -72,11 +72,11 @@ impl LeaderTerm {
         let decided = self
             .pending_batches
             .into_iter()
-            .map(PendingBatch::into_rejected);
+            .map(|batch| batch.into_rejected(StopReason::SteppedDown));
         let committed = (self
             .committed
             .into_iter()
-            .map(CommittedBatch::into_rejected))
+            .map(|batch| batch.into_rejected(StopReason::SteppedDown)))
         .chain(decided);
         let replies = committed.flat_map(|batch| batch.replies);
         (outgoing.map(not_leader).chain(replies))
