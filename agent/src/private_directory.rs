@@ -63,8 +63,8 @@ pub(crate) fn open_file(path: &Path, truncate: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns whether `path` still leads to an open file. It does not if the file was removed or
-/// replaced.
+/// Returns whether `path` still leads to `file`, which is open. Returns false if the file was
+/// removed or replaced.
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::metadata(path) {

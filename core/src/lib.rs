@@ -12,7 +12,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `errors` | error replies that several requests and reports share |
-//! | `message_limits` | the sizes that the NATS server lets messages have |
+//! | `message_limits` | the limits that the NATS server sets for the sizes of messages |
 //! | `record` | the durable rows, the changes to them, the states of an operation |
 //! | `api` | inputs, replies, effects and the commit |
 //! | `state` | the record in memory with its indexes, and what the current batch has collected |

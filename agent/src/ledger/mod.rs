@@ -42,11 +42,11 @@ pub trait Ledger: Send + 'static {
     /// the new ones. It must not be used again before the next start.
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
 
-    /// Returns whether the ledger is still where the next start finds it. It is not if its file or
-    /// its directory was removed.
+    /// Returns whether a restarted agent would find the ledger. Returns false if the file or the
+    /// directory of the ledger was removed.
     ///
     /// # Errors
-    /// If that cannot be found out.
+    /// If the file system cannot be checked.
     fn is_in_place(&mut self) -> Result<bool, LedgerError> {
         Ok(true)
     }

@@ -82,8 +82,9 @@ pub(super) fn shorten_to_fit(mut result: TeardownResult, max_bytes: usize) -> Te
         let removed = shard.evidence.take();
         bytes -= removed.map_or(0, |evidence| serialized_bytes(&evidence));
     }
-    // The controller takes a decky that is not mentioned for absent in a success, and for failed
-    // in a failure. The deckies for which that is true are left out first.
+    // If a result does not mention a decky, the controller assumes that the decky is absent if the
+    // operation succeeded, and that it failed if the operation failed. Deckies whose outcome is the
+    // assumed one are left out first.
     let assumed = match result.outcome {
         ResultOutcome::Succeeded => ReportedOutcome::Absent,
         ResultOutcome::Failed => ReportedOutcome::Failed,

@@ -134,8 +134,8 @@ async fn prepare(environment: &mut Environment) -> Result<(SwarmData, SwarmData)
     Ok((empty, full))
 }
 
-/// Returns a load of teardown requests for the spare deckies of each host or, if `first_decky` is
-/// above them, for the deckies of the backlog.
+/// Returns a load of teardown requests. If `first_decky` is 0, they are for the spare deckies of
+/// each host, otherwise for the deckies of the backlog.
 fn accept(environment: &Environment, first_decky: u32) -> Result<LoadSpec> {
     let last = if first_decky == 0 {
         SPARE_PER_HOST
@@ -236,7 +236,8 @@ async fn wait_until_offline(client: &Client) -> Result<()> {
 }
 
 impl SwarmData {
-    /// Reports a heartbeat of every host with so short an interval that the host goes offline soon.
+    /// Sends one heartbeat for every host. Its interval is so short that the host goes offline
+    /// soon.
     async fn report_short_interval(&self, client: &Client, sequence: u64) -> Result<()> {
         for host in (0..self.hosts).map(host_id) {
             let heartbeat = Heartbeat {

@@ -163,8 +163,9 @@ fn all_requests() -> Vec<&'static str> {
 }
 
 /// Returns mappings for the broadcast subjects, for an account that imports them. The server maps
-/// what comes from within the account, such as a reply whose reply subject a user chose, but not
-/// what comes through the import. So no user can make a reply appear as a broadcast.
+/// messages from within the account, but not messages that arrive through the import. A user may
+/// choose a broadcast subject as the reply subject of a request: the mapping then diverts the
+/// reply, so that it does not appear as a broadcast.
 fn diverted_broadcasts() -> BTreeMap<String, Vec<Mapping>> {
     let divert = |broadcast: &str| {
         let subject = subjects::diverted_subject(broadcast);

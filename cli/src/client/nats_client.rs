@@ -77,7 +77,8 @@ pub(crate) enum ClientError {
     Failed { subject: String, cause: String },
 }
 
-/// Returns when to try again, as the end of a sentence, if the controller said so.
+/// Returns the end of an error message, which says when to try again. Returns an empty text if the
+/// controller requested no delay.
 fn describe_retry(error: &ErrorReply) -> String {
     let Some(delay_ms) = error.retry_after_ms else {
         return String::new();

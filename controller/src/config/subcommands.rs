@@ -46,12 +46,12 @@ pub(super) enum Subcommand {
     },
     /// Change how many NATS servers keep a copy of the journals and buckets
     ///
-    /// Give --replicas, and --partitions if there are several. The controllers may be running.
-    /// Their login may not update streams, so give this command one that may; docs/operations.md
-    /// has an example. The servers copy the data in the background.
+    /// Give --replicas and, if there are several partitions, --partitions. The controllers may be
+    /// running. Their login is not allowed to update streams, so run this command with a login that
+    /// is; docs/operations.md has an example. The servers copy the data in the background.
     ///
-    /// Exit codes: 0, the number was changed; 1, it was not changed for every stream, standard
-    /// error says why; 2, wrong usage.
+    /// Exit codes: 0, the number was changed; 1, it was not changed for at least one stream,
+    /// standard error says why; 2, wrong usage.
     SetReplicas {
         #[command(flatten)]
         options: Box<Options>,
@@ -62,7 +62,7 @@ pub(super) enum Subcommand {
     /// the journal with the newest rows that are left: those in the data directory, or the newest
     /// snapshot on the NATS servers. Requests that were accepted after these rows are lost. All
     /// controllers must be stopped. Run this command on the controller with the newest rows; the
-    /// log and `scuttle doctor` say with which message the rows of each controller end. Then start
+    /// log and `scuttle doctor` show the last message in the rows of each controller. Then start
     /// the other controllers with empty data directories.
     ///
     /// Exit codes: 0, the journal was replaced; 1, it was not, standard error says why; 2, wrong

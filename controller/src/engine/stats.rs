@@ -31,7 +31,7 @@ pub struct EngineStats {
     journal_len: AtomicUsize,
     /// The number of messages of the journal that were skipped as foreign.
     foreign_messages: AtomicU64,
-    /// The number of streams and buckets with another number of replicas than configured.
+    /// The number of streams and buckets whose number of replicas differs from --replicas.
     replica_differences: AtomicUsize,
     /// The histogram of the number of changes in each append.
     pub(crate) commit_changes: Histogram,

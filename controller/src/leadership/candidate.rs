@@ -224,7 +224,7 @@ impl Candidate<'_> {
                 Ok(Some(lease)) => match leases.is_marked(&halted_key).await {
                     Ok(false) => return lease,
                     Ok(true) => {
-                        wait_log.log(&"another controller has halted: it has changes that the journal lacks; an operator must decide");
+                        wait_log.log(&"another controller has halted, because it has changes that the journal lacks; see its log and `scuttle doctor` for what to do");
                         lease.release().await;
                     }
                     Err(error) => {

@@ -67,8 +67,9 @@ impl Follower {
                     if !std::mem::replace(&mut is_away, true) {
                         warn!("{error}");
                     }
-                    // The stream may have been deleted, which ends the consumer. If it was not, and
-                    // this does not help, the next attempt fails.
+                    // The consumer also ends if the stream was deleted, so the journal is checked
+                    // first. If the failure has another cause that persists, the next attempt
+                    // fails.
                     self.verify()?;
                     let _ = self.store.resume();
                     RETRY_DELAY

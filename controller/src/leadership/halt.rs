@@ -35,7 +35,7 @@ impl Halt {
         let reason = error.to_string();
         let is_replaced = matches!(error, JournalError::Replaced { last, .. } if *last > 0);
         let hint = if is_replaced {
-            "if the record was recovered, start this controller with an empty data directory; else "
+            "if the record was recovered, start this controller with an empty data directory; otherwise "
         } else {
             ""
         };
@@ -85,7 +85,8 @@ impl Drop for Halt {
 /// controller without rows does not lead with an empty record.
 ///
 /// - If the stream has content again, an operator may have decided already.
-/// - A controller without rows knows no more than the others, which may be able to lead.
+/// - A controller without rows has no data that the other controllers lack, and one of them may be
+///   able to lead.
 fn keeps_others_from_leading(error: &JournalError) -> bool {
     match error {
         JournalError::Replaced { last, .. } => *last == 0,

@@ -141,7 +141,9 @@ impl LeaderContext<'_> {
                 Some(StopReason::Shutdown) => info!("stopped: everything is on disk"),
                 Some(StopReason::SteppedDown) => warn!("stepped down: lease expired"),
                 Some(StopReason::StorageFailed) => error!("no more requests are accepted"),
-                None => error!("no request can be received: everything is on disk; starting again"),
+                None => error!(
+                    "cannot receive requests, because all subscriptions have ended; everything that was accepted is on disk; starting again"
+                ),
             },
         }
         let finishing = async {

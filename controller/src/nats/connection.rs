@@ -160,7 +160,7 @@ fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
         }
         Event::SlowConsumer(_) => count(
             Cause::MessagesLost,
-            &"messages arrived faster than they were read",
+            &"messages arrived faster than they were read, and some were lost",
         ),
         // A denied permission shows nowhere else.
         Event::ServerError(error) => count(Cause::ServerError, error),

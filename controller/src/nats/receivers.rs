@@ -17,9 +17,10 @@ use crate::observability::counters::{Cause, Counters, Ignored, Source};
 /// The maximum number of messages of one subscription that wait for the task that takes them.
 /// Messages beyond this number are lost, and get no reply.
 ///
-/// The number is the most that a connection can read before the task runs: 2 MiB of the shortest
-/// messages from a host whose id is a UUID. The task takes all of them before the connection reads
-/// more, and within microseconds rejects those beyond the controller's capacity.
+/// A connection reads at most 2 MiB before the task runs. That is at most this number of messages,
+/// if they are the shortest ones from a host whose id is a UUID. The task then takes all of them
+/// before the connection reads more. It rejects those beyond the controller's capacity within
+/// microseconds.
 const SUBSCRIPTION_CAPACITY: usize = 32_768;
 
 /// The messages of one subscription.
@@ -129,7 +130,7 @@ fn log_event(group: Group, event: &Event, counters: &Counters) {
         Event::ServerError { error } => count(Cause::ServerError, error),
         Event::MessageLost => count(
             Cause::MessagesLost,
-            "messages arrived faster than they were read",
+            "messages arrived faster than they were read, and some were lost",
         ),
     }
 }

@@ -6,7 +6,7 @@ use async_nats::jetstream::Context;
 
 use crate::nats::stream_lookup::find_stream;
 
-/// A stream or bucket with another number of replicas than configured.
+/// A stream or bucket whose number of replicas differs from --replicas.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stream {stream} has {found} replicas, but --replicas is {configured}")]
 pub struct ReplicaDifference {

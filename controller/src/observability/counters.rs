@@ -317,7 +317,7 @@ impl Counters {
         );
         registry.register(
             "scuttle_nats_reconnects",
-            "Reconnections to the NATS server after a lost connection, of the connections on which the controller sends",
+            "Reconnections to the NATS server after a lost connection. Counts only the connections on which the controller sends",
             self.reconnects.clone(),
         );
     }

@@ -60,7 +60,7 @@ impl EventLog {
                 quarantined: true,
             } => warn!(
                 %host_uuid,
-                "host quarantined: its agent sends malformed messages, and nothing from it is read until the host is readmitted"
+                "host quarantined: its agent sends malformed messages, so its reports are dropped; check what runs on the host, then readmit it with `scuttle enroll NAME --renew` or `scuttle host set NAME --reset-agent`"
             ),
             Effect::Quarantine {
                 host: host_uuid,

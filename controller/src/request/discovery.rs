@@ -96,9 +96,9 @@ struct Stats<'s> {
 struct EndpointInfo<'s> {
     name: &'s str,
     subject: &'s str,
-    /// Always empty: a leader that is suspended or cut off stays subscribed until the server misses
-    /// it, and in one queue group with the next leader it would receive half of that leader's
-    /// requests.
+    /// Always empty, because no queue group is used. A leader that is suspended or disconnected
+    /// stays subscribed until the server notices. In a queue group, it would receive a share of the
+    /// next leader's requests until then.
     queue_group: &'static str,
     metadata: Map<String, Value>,
 }

@@ -349,8 +349,9 @@ impl Intake {
             }
         })
     }
-    /// Counts a malformed message of a host, and quarantines a host that sends too many of them.
-    /// Without capacity, or before the host is enrolled, a later message quarantines it.
+    /// Counts a malformed message of a host, and quarantines a host that sends too many of them. If
+    /// the controller has no free capacity, or the host is not enrolled yet, nothing happens, and a
+    /// later malformed message starts the quarantine.
     pub(super) fn suspect_host(&self, host: Option<&str>, jobs: Option<&JobSender>) {
         let host: Option<HostId> = host.and_then(|host| host.parse().ok());
         let (Some(host), Some(jobs)) = (host, jobs) else {

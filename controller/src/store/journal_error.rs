@@ -41,7 +41,7 @@ pub enum JournalError {
     },
     /// The stream has been deleted, or its servers have been replaced.
     #[error(
-        "the stream {stream} does not exist, but has existed (the rows here end with message {known})"
+        "the stream {stream} does not exist: it was deleted, or its servers were replaced (the rows here end with message {known})"
     )]
     Missing {
         stream: String,

@@ -253,7 +253,7 @@ impl SnapshotExchange {
         let writing = spawn_blocking(move || export_rows(&snapshot, &data_dir)).await;
         let (staged, info) = unwrap_join(writing)?;
         let sequence = info.sequence;
-        // Rows that end before the start of the journal would make no snapshot of use.
+        // A snapshot of rows that end before the start of the journal would be useless.
         if sequence <= contained || sequence + 1 < state.first_sequence {
             return Ok(());
         }

@@ -202,10 +202,11 @@ pub struct OperationRow {
     /// The number of times that the teardown command was sent, as of the last change of the row.
     /// Sending the command again does not store the row. The count in memory may be higher.
     pub attempts: u32,
-    /// Not used. Earlier versions stored the retries here, and the format keeps the place.
+    /// Not used. Earlier versions stored the number of retries here. The field remains, so that the
+    /// storage format does not change.
     pub unused_count: u32,
-    /// Not used. Earlier versions stored the time of the next retry here, and the format keeps the
-    /// place.
+    /// Not used. Earlier versions stored the time of the next retry here. The field remains, so
+    /// that the storage format does not change.
     #[serde(with = "millis")]
     pub unused_time: Timestamp,
     /// The reason why the operation failed or timed out.

@@ -18,8 +18,8 @@ use crate::state::inventory::CompleteInventory;
 impl State {
     /// Updates the shards of a host to match a full inventory.
     ///
-    /// Shards leave the record, and deckies are not registered, as the host's limit of shards
-    /// requires.
+    /// If the host would exceed its shard limit, shards that are no longer listed leave the record,
+    /// and deckies for which there is no room are not registered.
     ///
     /// `heartbeat_before` is the time at which the previous heartbeat arrived. A shard that is no
     /// longer listed was last seen at that time.

@@ -37,8 +37,8 @@ impl State {
     ///
     /// Changes nothing in the record if the operation has already succeeded or failed, does not
     /// exist, or belongs to another host. Rejects the result if the host was decommissioned, the
-    /// boot is far ahead of the controller's clock, the result lists a decky twice, or it is the
-    /// success of an operation on a single decky that it does not mention.
+    /// boot is far ahead of the controller's clock, the result lists a decky twice, or the result
+    /// reports the success of an operation on a single decky without mentioning the decky.
     pub(crate) fn apply_result(
         &mut self,
         now: Timestamp,

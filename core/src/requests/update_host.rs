@@ -63,8 +63,9 @@ impl State {
         }
     }
 
-    /// Discards what this process knows about a host's agent, as a restart of the process does. The
-    /// next report counts as that of a new agent, and must contain an inventory.
+    /// Discards the state of a host's agent that is kept in memory only, as a restart of the
+    /// controller does. The next report counts as that of a new agent, and must contain an
+    /// inventory.
     fn forget_agent(&mut self, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;

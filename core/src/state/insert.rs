@@ -120,9 +120,9 @@ impl State {
         self.put_host_silently(row);
     }
 
-    /// Puts a host's row that differs by a report of its agent. Announces the host now or, if the
-    /// last announcement is too recent, late, so that an agent whose reports differ all the time
-    /// does not flood the subscribers.
+    /// Puts a host's row that a report of its agent has changed. Announces the host now, or late if
+    /// the last announcement is too recent. So an agent whose reports change all the time does not
+    /// flood the subscribers.
     pub(crate) fn put_reported_host(&mut self, now: Timestamp, row: HostRow) {
         let host = self.hosts.get(&row.host);
         let announced_at = host.and_then(|host| host.announced_at);

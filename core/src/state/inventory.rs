@@ -32,7 +32,7 @@ pub(crate) struct Inventory {
     pages: Option<Pages>,
 }
 
-/// The time in milliseconds after which a shard leaves the record that inventories do not list: 24
+/// The time in milliseconds after which a shard that inventories do not list leaves the record: 24
 /// hours.
 pub(crate) const UNREPORTED_RETENTION_MS: i64 = 24 * 3_600_000;
 

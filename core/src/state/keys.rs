@@ -13,7 +13,7 @@ const RETENTION_MS: i64 = 24 * 3600 * 1000;
 #[derive(Debug, Default)]
 pub(crate) struct IdempotencyKeys {
     requesters: BTreeMap<String, RequesterKeys>,
-    /// The age of the oldest key of each requester, with the requester.
+    /// The requesters, ordered by the time of their oldest key.
     oldest: BTreeSet<(Timestamp, String)>,
 }
 

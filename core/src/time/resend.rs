@@ -46,8 +46,8 @@ impl State {
         self.schedule_retry(now, row);
     }
 
-    /// Sends the first cancel command of an operation. What is known about the teardown command
-    /// says nothing about the cancel command.
+    /// Sends the first cancel command of an operation. Resets the delivery first, because the
+    /// acknowledgement of the teardown command does not apply to the cancel command.
     pub(crate) fn send_new_cancel_command(&mut self, now: Timestamp, row: &OperationRow) {
         let host = self.hosts.get_mut(&row.host);
         if let Some(delivery) = host.and_then(|host| host.deliveries.get_mut(&row.id)) {

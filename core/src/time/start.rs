@@ -11,10 +11,9 @@ impl State {
     /// Starts a new epoch, resets the event counts, and restarts the offline timeout of every
     /// online host.
     ///
-    /// The commands of these hosts are sent again, because what earlier processes knew about
-    /// arrived commands was in their memory only. Other hosts get their commands when they return.
-    /// All hosts are announced, because an earlier process may have ended before a late
-    /// announcement.
+    /// The commands of these hosts are sent again, because earlier processes kept the
+    /// acknowledgements only in memory. Other hosts get their commands when they return. All hosts
+    /// are announced, because an earlier process may have ended before a late announcement.
     pub(crate) fn start(&mut self, now: Timestamp) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
         self.meta.epoch = now_ms.max(self.meta.epoch + 1);

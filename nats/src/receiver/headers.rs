@@ -15,11 +15,11 @@ const VERSION_LINE: &[u8] = b"NATS/1.0";
 pub enum MalformedMessage {
     #[error("the header block does not start with the line NATS/1.0")]
     Version,
-    #[error("a header line is not ended by CR LF, or contains a bare CR or LF")]
+    #[error("a header line does not end with CR LF, or contains a bare CR or LF")]
     LineEnd,
     #[error("a header line has no colon")]
     NoColon,
-    #[error("the name of a header is empty, or has other characters than printable ASCII")]
+    #[error("the name of a header is empty, or contains characters other than printable ASCII")]
     Name,
     #[error("the value of a header is not UTF-8")]
     Value,

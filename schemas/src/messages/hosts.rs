@@ -132,8 +132,8 @@ pub struct EnrollRequest {
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// The labels of the host, as pairs of key and value. Absent for none or, if the host is
-    /// already enrolled, for the labels in its record.
+    /// The labels of the host, as pairs of key and value. If the field is absent, a new host gets
+    /// no labels, and a host that is already enrolled keeps the labels in its record.
     #[serde(
         default,
         deserialize_with = "present",
@@ -188,7 +188,7 @@ pub struct HostUpdateRequest {
     #[cfg_attr(feature = "generate", schemars(with = "Labels"))]
     pub labels: Option<Labels>,
     /// Whether to forget the last report that was applied, so that a report with any `boot_id` is
-    /// accepted next. For an agent whose reports are ignored as stale. Default: false.
+    /// accepted next. Use it if the reports of the agent are ignored as stale. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reset_agent: bool,
 }

@@ -164,7 +164,7 @@ async fn a_deleted_stream_halts_every_controller_until_it_is_recovered() -> Test
     let maintenance = connect_for_maintenance(&swarm.cluster).await?;
     maintenance.delete_stream(journal()).await?;
     swarm.expect_halted("does not exist").await?;
-    // A restart decides nothing, and neither does a new controller without rows.
+    // Neither a restart nor a new controller without rows ends the halt.
     for controller in &mut swarm.cluster.controllers {
         controller.restart().await?;
     }

@@ -37,7 +37,8 @@ async fn reports_of_a_boot_more_than_an_hour_ahead_are_rejected() -> TestResult 
     let states = cluster.operator.shard_states(&agent.host).await?;
     assert_eq!(states, "decky-1 tearing_down");
 
-    // Half an hour ahead is accepted, until an operator resets the agent.
+    // A boot half an hour ahead is accepted. It makes the real agent's reports stale until an
+    // operator resets the agent.
     let real = agent.boot;
     agent.boot = ahead(1800);
     assert!(!agent.send_heartbeat().await?.stale);

@@ -2,8 +2,8 @@
 //! (1,024 per second), and thousands of acknowledgements at once must not crowd out heartbeats and
 //! results.
 
-/// The maximum number of acknowledgements in one second. The controller sends a command again that
-/// is not acknowledged, and then the command is acknowledged.
+/// The maximum number of acknowledgements in one second. A command beyond this limit is not
+/// acknowledged. The controller sends it again, and the agent acknowledges it then.
 const MAX_PER_SECOND: u32 = 512;
 
 /// Counts the acknowledgements in the current second.

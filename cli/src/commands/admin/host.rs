@@ -48,8 +48,8 @@ struct Set {
     /// New name of the host: 1 to 64 characters from A-Z a-z 0-9 . _ -.
     #[arg(long, value_name = "NEW_NAME")]
     name: Option<HostName>,
-    /// Forget the last report of the agent, so that the controller accepts its next report. For an
-    /// agent whose reports are ignored as stale.
+    /// Forget the last report of the agent, so that the controller accepts its next report. Use
+    /// this if the reports of the agent are ignored as stale.
     #[arg(long)]
     reset_agent: bool,
     #[command(flatten)]

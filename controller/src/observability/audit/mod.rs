@@ -26,8 +26,8 @@ use crate::request::endpoint::Endpoint;
 use line::AuditLine;
 use log::{AuditError, Log};
 
-/// The user in the audit line of what the controller does by itself. A user with this name could
-/// not be distinguished from it, so no user should have this name.
+/// The user name in audit lines about actions of the controller itself. No user should have this
+/// name, because the audit log could not distinguish that user from the controller.
 const CONTROLLER: &str = "scuttle-controller";
 
 /// The part of an audit line that is known from the request, as far as the request could be

@@ -193,7 +193,7 @@ impl Sources {
         );
         let journal: usize = self.stats.iter().map(|stats| stats.journal_len()).sum();
         families.gauge("scuttle_journal_changes", &help, journal as u64)?;
-        let help = "Journals and buckets with another number of replicas than --replicas.";
+        let help = "Journals and buckets whose number of replicas differs from --replicas.";
         let differences = self.stats.iter().map(|stats| stats.replica_differences());
         let differences: usize = differences.sum();
         families.gauge("scuttle_replicas_differ", help, differences as u64)?;

@@ -1,6 +1,6 @@
 //! `set-replicas`: changes the number of servers that keep a copy of the journals and buckets, with
-//! a login that may update streams. A controller's own login may not: a program that could change
-//! the limits or subjects of its journal could lose it by mistake.
+//! a login that may update streams. A controller's own login is not allowed to, because a program
+//! that can change the limits or subjects of its journal can destroy the journal by mistake.
 
 use std::fmt;
 use std::time::Duration;
@@ -43,7 +43,9 @@ pub enum SetReplicasError {
         "cannot change the stream {stream}: {cause}; use a login that may publish on $JS.API.STREAM.UPDATE.{stream}, and check that enough servers are running (docs/operations.md)"
     )]
     Update { stream: String, cause: String },
-    #[error("there is no journal on the NATS servers: nothing was changed")]
+    #[error(
+        "there is no journal on the NATS servers, so nothing was changed: check --nats-url and the account of the login"
+    )]
     NoStream,
 }
 

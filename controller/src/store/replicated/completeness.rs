@@ -21,8 +21,8 @@ pub(super) struct Known {
 /// messages that a snapshot contains. Returns the facts to remember.
 ///
 /// `snapshot` is the newest snapshot. It must be looked up after the state `found` was requested,
-/// because a leader may trim the journal at any time. It may be `None` although there are snapshots
-/// if the journal starts where it did when it was last checked.
+/// because a leader may trim the journal at any time. If the start of the journal has not changed
+/// since the last check, `snapshot` may be `None` even though snapshots exist.
 pub(super) fn check_complete(
     name: &str,
     known: Known,

@@ -316,8 +316,8 @@ fn missing(stream: String) -> JournalError {
 }
 
 /// Returns whether a controller has written the message with this sequence: only controllers state
-/// the sequence that they expect, and the server rejects a wrong one. The payload plays no part, so
-/// a message of a controller that is damaged is never taken for a foreign one.
+/// the sequence that they expect, and the server rejects a wrong one. The payload is not
+/// considered, so a controller's damaged message is never taken for a foreign one.
 fn is_own(headers: Option<&HeaderMap>, sequence: u64) -> bool {
     let expected = headers.and_then(|headers| headers.get(header::NATS_EXPECTED_LAST_SEQUENCE));
     let expected = expected.and_then(|text| text.as_str().parse().ok());

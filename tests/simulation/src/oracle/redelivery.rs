@@ -1,8 +1,9 @@
 //! The rule for repeated commands: an agent that has restarted gets the command of every open
 //! operation again, and a command that is lost is sent again until it arrives.
 //!
-//! The oracle does not know when a host counts as back. It therefore checks the rule only after the
-//! faults have stopped, with enough time for elections, heartbeats and retries.
+//! The oracle cannot determine when the controller treats a host as online again. It therefore
+//! checks the rule only after the faults have stopped, with enough time for elections, heartbeats
+//! and retries.
 
 use scuttle_schemas::operations::OperationState;
 
