@@ -138,8 +138,9 @@ pub struct ShardRow {
     /// The deployment that the agent last reported, or `None` if it never reported one.
     #[serde(default)]
     pub deployment: Option<Deployment>,
-    /// The report that first listed this deployment. A result from before that report says nothing
-    /// about the deployment. `None` if the agent reports no deployments.
+    /// The report that first listed the decky since the shard was registered. A result from before
+    /// that report says nothing about the registered deployment. `None` if a result registered the
+    /// shard, or an earlier version of the controller did.
     #[serde(default)]
     pub first_listed_in: Option<ReportId>,
 }

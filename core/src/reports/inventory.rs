@@ -181,11 +181,11 @@ fn decide_listed(
         updated_at: known.map_or(now, |row| row.updated_at),
         revision: known.map_or(next_revision, |row| row.revision),
         registered: known.map_or(next_revision, |row| row.registered),
-        // An agent that does not report the deployment this time says nothing about it.
         first_listed_in: match known {
             Some(row) => row.first_listed_in,
-            None => shard.deployment.as_ref().and(host.inventory.applied_report),
+            None => host.inventory.applied_report,
         },
+        // An agent that does not report the deployment this time says nothing about it.
         deployment: (shard.deployment).or_else(|| known.and_then(|row| row.deployment.clone())),
     };
     match known {

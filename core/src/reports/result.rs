@@ -381,6 +381,30 @@ mod tests {
         }
     }
 
+    /// The agent does not report deployments, and the process that applied the inventory has ended.
+    #[test]
+    fn a_result_that_is_older_than_the_registration_of_a_shard_does_not_remove_it() {
+        for restarts in [false, true] {
+            let mut swarm = Scenario::new();
+            swarm.enroll("worker-h", Some("h")).expect("new");
+            swarm.heartbeat("h", report(7, 1), Some(&["a"]));
+            let (first, _) = swarm.teardown("h", Some("a")).expect("accepted");
+            swarm.try_cancel(first.operation_id);
+            let (second, _) = swarm.teardown("h", Some("a")).expect("accepted");
+            // The cancellation came too late.
+            let gone = [("a", None)];
+            swarm.report_result("h", report(7, 2), first.operation_id, None, &gone);
+            assert_eq!(swarm.states("h"), "");
+            // The report of the new deployment overtakes the second result.
+            swarm.heartbeat("h", report(7, 4), Some(&["a"]));
+            if restarts {
+                swarm.crash_and_restart();
+            }
+            swarm.report_result("h", report(7, 3), second.operation_id, None, &gone);
+            assert_eq!(swarm.states("h"), "a:Running", "restarts: {restarts}");
+        }
+    }
+
     #[test]
     fn an_old_operation_that_fails_leaves_a_new_deployment_as_reported() {
         let (mut swarm, operation) = swarm_with_operation();

@@ -122,7 +122,7 @@ enum Boots {
     EverNew,
 }
 
-/// An agent that sends heartbeats on a thread of its own until it is stopped, so that it does not
+/// An agent that sends heartbeats on a separate thread until it is stopped, so that it does not
 /// delay the requests that are measured.
 struct Flood {
     stop: SyncSender<()>,

@@ -209,11 +209,15 @@ impl NatsServers {
     }
 
     /// Loses the journal until [`restore_journal`](Self::restore_journal). Does nothing if the
-    /// journal is empty or lost already.
+    /// journal is lost already, or has no message that the loss would remove.
     pub(crate) fn lose_journal(&self, loss: JournalLoss) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.lost.is_some() || state.messages.is_empty() {
+        let is_trimmed_completely = state.trimmed == state.last_sequence();
+        if state.lost.is_some()
+            || state.messages.is_empty()
+            || (loss == JournalLoss::Purged && is_trimmed_completely)
+        {
             return;
         }
         state.lost = Some(LostJournal {
