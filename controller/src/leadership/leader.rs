@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::Client;
+use futures_util::future::BoxFuture;
 use scuttle_core::State;
 use scuttle_nats::ConnectConfig;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -168,9 +169,10 @@ impl LeaderContext<'_> {
         }
     }
 
-    /// Subscribes to all subjects of this leader and starts a task for each subscription. The tasks
-    /// that pass inputs to the engine hold senders of jobs until the term ends, which keeps the
-    /// engine running. Returns when all subscriptions are active, or when the term ends.
+    /// Subscribes to all subjects of this leader. When all subscriptions are active, or when the
+    /// term ends, starts a task for each subscription. A reply from the leader therefore shows that
+    /// all its subscriptions are active. The tasks that pass inputs to the engine hold senders of
+    /// jobs until the term ends, which keeps the engine running.
     async fn subscribe(
         &self,
         intake: Intake,
@@ -180,16 +182,13 @@ impl LeaderContext<'_> {
         let assignment = self.assignment;
         let mut subscriptions = GroupSubscriptions::default();
         let mut service = Service::new(intake.counters.clone(), self.metadata.clone());
-        let mut tasks = JoinSet::new();
+        let mut serving: Vec<BoxFuture<'static, ()>> = Vec::new();
         let progress = [AgentChannel::Progress.wildcard_subject()];
         let progress = subscriptions.add(Group::Reports, progress);
         // `unconstrained`: a task takes all of its waiting messages before another task runs.
         // Otherwise, the messages that arrive while it waits would overflow its subscription.
-        tasks.spawn(unconstrained(published::serve_progress(
-            progress,
-            intake.clone(),
-            jobs.clone(),
-        )));
+        let progress = published::serve_progress(progress, intake.clone(), jobs.clone());
+        serving.push(Box::pin(unconstrained(progress)));
         for endpoint in Endpoint::ALL {
             let (subject, name) = assignment.endpoint_subject(endpoint);
             let requests = subscriptions.add(group_of(endpoint, assignment), [subject.clone()]);
@@ -199,18 +198,15 @@ impl LeaderContext<'_> {
                 intake: intake.clone(),
                 jobs: Some(jobs.clone()),
             };
-            let serving = serve::serve_endpoint(requests, pipeline, replier.clone());
-            tasks.spawn(unconstrained(serving));
+            let endpoint = serve::serve_endpoint(requests, pipeline, replier.clone());
+            serving.push(Box::pin(unconstrained(endpoint)));
         }
         if assignment.is_one_of_several() && assignment.is_first() {
             for broadcast in subjects::BROADCASTS {
                 let relays = [subjects::relay_subject(None, broadcast)];
                 let relays = subscriptions.add(Group::Peers, relays);
-                tasks.spawn(unconstrained(published::serve_relays(
-                    relays,
-                    intake.clone(),
-                    jobs.clone(),
-                )));
+                let relays = published::serve_relays(relays, intake.clone(), jobs.clone());
+                serving.push(Box::pin(unconstrained(relays)));
             }
             let gather = ScatterGather {
                 client: self.client.clone(),
@@ -224,16 +220,17 @@ impl LeaderContext<'_> {
             for endpoint in Endpoint::ALL.into_iter().filter(|one| one.is_read()) {
                 let requests = subscriptions.add(Group::Reads, [endpoint.subject()]);
                 service.add(endpoint, endpoint.name().to_owned(), endpoint.subject());
-                tasks.spawn(gather.clone().serve_endpoint(endpoint, requests));
+                serving.push(Box::pin(gather.clone().serve_endpoint(endpoint, requests)));
             }
         }
         let discovery = service.subscribe(&mut subscriptions);
-        tasks.spawn(service.serve(discovery, replier));
+        serving.push(Box::pin(service.serve(discovery, replier)));
         let receivers = subscriptions.start(self.access, &intake.counters)?;
         tokio::select! {
             () = receivers.wait_until_up() => {}
             () = self.term.ended() => {}
         }
+        let tasks = serving.into_iter().collect();
         Ok(Subscribed { receivers, tasks })
     }
 }
