@@ -257,7 +257,11 @@ impl Processes {
             anyhow::bail!("{program:?} has no data directory to erase");
         };
         let dir = self.controller_dir(number);
-        std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
+        match std::fs::remove_dir_all(&dir) {
+            // The program was killed before it created the directory again.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.with_context(|| format!("remove {}", dir.display())),
+        }
     }
 
     /// Kills a group of simulated hosts and restarts it with neither faults nor redeployments.
