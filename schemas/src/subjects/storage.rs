@@ -71,5 +71,5 @@ pub const METADATA_HALTED: &str = "scuttle.halted";
 /// The key of the NATS service's metadata that names the partition of a halted controller.
 pub const METADATA_PARTITION: &str = "scuttle.partition";
 /// The key of the NATS service's metadata that describes a stream or bucket with another number of
-/// replicas than configured. Missing if there is none.
+/// replicas than configured. Missing if all have the configured number.
 pub const METADATA_REPLICAS: &str = "scuttle.replicas";

@@ -4,6 +4,7 @@ mod admin_and_shell;
 mod cli_runner;
 mod connect;
 mod doctor;
+mod fake_controller;
 mod hidden_characters;
 mod show;
 mod teardown;

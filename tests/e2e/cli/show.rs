@@ -5,10 +5,11 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use scuttle_schemas::subjects;
 use scuttle_tests::wait::with_timeout;
-use scuttle_tests::{Client, Cluster, Nats, Role, TestResult, failed_shard};
+use scuttle_tests::{Cluster, Role, TestResult, failed_shard};
 use serde_json::{Value, json};
 
 use super::cli_runner::Cli;
+use super::fake_controller::{FakeController, online_host};
 
 #[tokio::test]
 async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
@@ -179,24 +180,10 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
 /// page may be out of date.
 #[tokio::test]
 async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
-    let nats = Nats::start().await?;
-    let folder = tempfile::tempdir()?;
-    let mut environment = Vec::from(nats.environment(Role::Viewer));
-    environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
-    let controller = Client::connect(&nats, Role::Controller).await?;
-    let controller = controller.nats();
-    let mut requests = controller.subscribe(subjects::HOSTS_LIST).await?;
-    controller.flush().await?;
+    let mut fake = FakeController::start(Role::Viewer, subjects::HOSTS_LIST).await?;
+    let (cli, controller, requests) = (&fake.cli, fake.client.nats(), &mut fake.requests);
 
-    let at = "2026-11-23T09:11:49.000Z";
-    let page = |revision: u64, name: &str, next: Option<&str>| {
-        let host = json!({
-            "host_uuid": name, "name": name, "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
-            "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
-        });
-        json!({ "revision": revision, "hosts": [host], "next": next })
-    };
+    let page = |revision: u64, name: &str, next: Option<&str>| json!({ "revision": revision, "hosts": [online_host(name)], "next": next });
     let answers = [
         page(7, "worker-a", Some("hosts:worker-a")),
         page(6, "gone", None),

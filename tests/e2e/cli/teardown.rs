@@ -6,10 +6,11 @@ use futures_util::StreamExt;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{headers, subjects};
 use scuttle_tests::wait::with_timeout;
-use scuttle_tests::{Client, Cluster, Nats, Role, TestResult, failed_shard, removed_shard};
+use scuttle_tests::{Cluster, Role, TestResult, failed_shard, removed_shard};
 use serde_json::{Value, json};
 
 use super::cli_runner::{Cli, check_schema};
+use super::fake_controller::{FakeController, online_host};
 
 #[tokio::test]
 async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() -> TestResult {
@@ -242,21 +243,11 @@ async fn the_option_override_protection_is_in_the_command() -> TestResult {
 
 #[tokio::test]
 async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> TestResult {
-    let nats = Nats::start().await?;
-    let folder = tempfile::tempdir()?;
-    let mut environment = Vec::from(nats.environment(Role::Operator));
-    environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
-    let controller = Client::connect(&nats, Role::Controller).await?;
-    let controller = controller.nats();
-    let mut requests = controller.subscribe(subjects::ALL_REQUESTS).await?;
-    controller.flush().await?;
+    let mut fake = FakeController::start(Role::Operator, subjects::ALL_REQUESTS).await?;
+    let (cli, controller, requests) = (&fake.cli, fake.client.nats(), &mut fake.requests);
 
     let at = "2026-11-23T09:11:49.000Z";
-    let host = json!({
-        "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
-        "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
-    });
+    let host = online_host("worker-a");
     let accepted = json!({
         "accepted": true, "detail": "teardown queued", "operation_id": "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",
         "host_uuid": "worker-a", "host_name": "worker-a", "decky_id": "decky-01", "shards": 1, "deadline": at, "repeated": false,
@@ -298,21 +289,10 @@ async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> Test
 /// The controller asks for a delay of a day, which would look like a command that hangs.
 #[tokio::test]
 async fn a_command_gives_up_at_once_when_the_controller_asks_for_a_long_delay() -> TestResult {
-    let nats = Nats::start().await?;
-    let folder = tempfile::tempdir()?;
-    let mut environment = Vec::from(nats.environment(Role::Operator));
-    environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
-    let controller = Client::connect(&nats, Role::Controller).await?;
-    let controller = controller.nats();
-    let mut requests = controller.subscribe(subjects::ALL_REQUESTS).await?;
-    controller.flush().await?;
+    let mut fake = FakeController::start(Role::Operator, subjects::ALL_REQUESTS).await?;
+    let (cli, controller, requests) = (&fake.cli, fake.client.nats(), &mut fake.requests);
 
-    let at = "2026-11-23T09:11:49.000Z";
-    let host = json!({
-        "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
-        "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
-    });
+    let host = online_host("worker-a");
     let hosts = json!({ "revision": 1, "hosts": [host], "next": null });
     let overloaded = json!({ "accepted": false, "error": {
         "code": "overloaded", "message": "no more keys", "retry_after_ms": 86_000_000 } });

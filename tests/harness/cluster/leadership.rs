@@ -59,7 +59,7 @@ impl Cluster {
     /// these messages is invalid, and is rejected.
     pub async fn wait_until_subscribed(&self) -> Result<()> {
         for server in &self.servers {
-            let host: HostId = "nobody".parse()?;
+            let host: HostId = "not-enrolled".parse()?;
             let options = server.connect_options(Role::Agents);
             let options = options.custom_inbox_prefix(subjects::agent_inbox_prefix(&host));
             let agents = Client::connect_with(options, &server.url()).await?;

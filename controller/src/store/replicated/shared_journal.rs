@@ -28,7 +28,7 @@ pub trait SharedJournal: Send {
     /// the `last` of the call that requested the state.
     fn poll_state(&mut self, last: u64) -> Option<(u64, Result<JournalState, JournalError>)>;
 
-    /// Returns the newest snapshot of the journal's rows, or `None` if there is none.
+    /// Returns the newest snapshot of the journal's rows, or `None` if no snapshot is stored.
     ///
     /// # Errors
     /// If the servers do not respond.
