@@ -77,7 +77,7 @@ pub(crate) enum ClientError {
     Failed { subject: String, cause: String },
 }
 
-/// Returns the end of an error message, which says when to try again. Returns an empty text if the
+/// Returns the suffix of an error message that says when to try again, or an empty string if the
 /// controller requested no delay.
 fn describe_retry(error: &ErrorReply) -> String {
     let Some(delay_ms) = error.retry_after_ms else {

@@ -154,7 +154,7 @@ impl LeaseBucket {
         }
     }
 
-    /// Returns whether a process keeps the mark.
+    /// Returns whether the mark exists, because at least one process renews it.
     ///
     /// # Errors
     /// If the request fails, for example because the servers do not reply.

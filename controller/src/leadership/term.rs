@@ -45,7 +45,7 @@ pub struct Term {
     ended_early: EndedEarly,
 }
 
-/// The event that a term ends before the process shuts down, and its reason.
+/// Signals that the term ended before the process shut down, and stores the reason.
 #[derive(Debug, Clone, Default)]
 struct EndedEarly {
     token: CancellationToken,

@@ -38,7 +38,7 @@ pub fn halted_metadata(partition: Partition, reason: &str) -> Metadata {
     ])
 }
 
-/// Returns the metadata of a leader that has found these differences.
+/// Returns the service metadata in which a leader reports the differences that it found.
 pub fn replicas_metadata(differences: &[ReplicaDifference]) -> Metadata {
     let texts = differences.iter().map(ToString::to_string);
     let text = texts.collect::<Vec<_>>().join("; ");

@@ -47,7 +47,8 @@ pub struct Intake {
     pub counters: Arc<Counters>,
     /// The hosts whose reports are dropped.
     pub quarantine: Quarantine,
-    /// Whether a request has come from another account. On a server without accounts, none does.
+    /// Whether any request so far came from another account. Always false on a server without
+    /// accounts.
     pub from_accounts: Arc<AtomicBool>,
     /// The leader's term. After it has ended, every request is rejected.
     pub term: Term,

@@ -72,7 +72,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The file was removed or replaced while the store was in use.
-    #[error("{} was removed or replaced while the controller was using it, so the controller stops before it accepts more: put the data directory back, or {RESTORE}, then start the controller again", .path.display())]
+    #[error("{} was removed or replaced while the controller was using it, so the controller is stopping and accepts no more changes: put the data directory back, or {RESTORE}, then start the controller again", .path.display())]
     Removed { path: PathBuf },
     /// A failure that a test requested.
     #[error("the append failed, as the test requested")]

@@ -16,7 +16,7 @@ pub(crate) enum Timer {
     Deadline(OperationId),
     /// The retry of an operation's command.
     Retry(OperationId),
-    /// A full resend to a host that was requested soon after the last one.
+    /// A full resend to a host, delayed because the previous full resend was too recent.
     FullResend(HostId),
     /// A check of whether heartbeats still arrive from a host.
     Liveness(HostId),

@@ -13,7 +13,7 @@ use scuttle_tests::{Cluster, Controller, FakeAgent, Role, TestResult};
 
 const DECKIES: [&str; 3] = ["decky-1", "decky-2", "decky-3"];
 
-/// Adds a user to `nats.conf` who may do everything in the account of the controllers.
+/// Adds a user with full permissions in the controllers' account to `nats.conf`.
 pub(crate) fn add_maintenance_user(nats_conf: &str) -> String {
     let users = "users: [\n      {\n        user: controller";
     let more = "users: [\n      { user: maintenance, password: maintenance }\n      {\n        user: controller";

@@ -16,8 +16,8 @@ use scuttle_tests::{
 };
 use serde_json::json;
 
-/// The number of `hosts.updated` messages after which the broadcast records must equal the listed
-/// ones. An idle subject has one message in 5 s.
+/// The maximum number of `hosts.updated` messages until the broadcast records match the listed
+/// records. An idle subject carries one message every 5 s.
 const MAX_LATE_MESSAGES: usize = 200;
 
 /// Causes changes on all hosts: inventories, teardowns of single deckies and of whole hosts,

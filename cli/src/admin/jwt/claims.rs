@@ -73,7 +73,8 @@ pub(crate) struct Account {
     pub(crate) kind: Kind,
 }
 
-/// The subject that takes the place of another one, for all of its messages.
+/// The target of a subject mapping. The server sends all messages of the mapped subject to this
+/// subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mapping {
     pub(crate) subject: String,

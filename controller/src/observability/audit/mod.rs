@@ -198,8 +198,8 @@ impl Audit {
         self.flush(counters);
     }
 
-    /// Writes a line about the start or the end of a host's quarantine, on which the controller
-    /// itself decides.
+    /// Writes a line about the start or the end of a host's quarantine. The line names the
+    /// controller as the requester.
     pub fn record_quarantine(&self, host: &HostId, quarantined: bool, counters: &Counters) {
         let time = clock::now().to_string();
         let line = AuditLine {

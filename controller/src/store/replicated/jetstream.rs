@@ -171,7 +171,7 @@ impl StreamJournal {
         })
     }
 
-    /// Removes all messages. The sequences continue.
+    /// Removes all messages. The next message gets the sequence after the last removed one.
     ///
     /// # Errors
     /// If the servers do not respond.

@@ -9,7 +9,7 @@ use crate::store::replicated::shared_journal::SnapshotInfo;
 use crate::store::snapshot::Snapshot;
 use crate::store::staged_file::{StagedFile, StagedStore};
 
-/// Writes the rows of a snapshot to a file. Returns the file and the facts about the snapshot. Its
+/// Writes the rows of a snapshot to a file. Returns the file and the snapshot's metadata, whose
 /// sequence is 0 if the rows contain no message.
 ///
 /// # Errors
