@@ -14,11 +14,12 @@ use scuttle_controller::store::FILE_NAME;
 use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::EnrollAccepted;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{BootId, HostId};
+use scuttle_schemas::{BootId, ErrorCode, HostId};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Client, Controller, reported_shard};
+use scuttle_tests::{Client, Controller, Rejection, RequestError, reported_shard};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::environment::shared::Environment;
@@ -27,6 +28,7 @@ use crate::load::spec::{RequestKind, Targets, decky_id, heartbeat, host_id};
 /// The maximum number of deckies on one page of an inventory. Such a page is well below 256 KiB.
 const DECKIES_PER_PAGE: usize = 2048;
 const START_TIMEOUT: Duration = Duration::from_mins(2);
+const OVERLOADED_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// The maximum number of hosts that are registered concurrently.
 const MAX_CONCURRENT: usize = 64;
 
@@ -201,12 +203,30 @@ impl SwarmData {
                 shards: Some(shards),
                 ..heartbeat(host, self.boot, sequence)
             };
-            let reply: HeartbeatAccepted = client.request(&subject, &heartbeat).await?;
+            let reply = report(client, &subject, &heartbeat).await?;
             ensure!(
                 reply.accepted && !reply.stale && (page < pages || !reply.send_inventory),
                 "the inventory of {host}: {reply:?}"
             );
         }
         Ok(())
+    }
+}
+
+/// Sends a heartbeat. Sends the heartbeat again while the controller is overloaded, as an agent
+/// does: the acknowledgements of a backlog of commands can take all of its capacity for reports.
+async fn report(
+    client: &Client,
+    subject: &str,
+    heartbeat: &Heartbeat,
+) -> Result<HeartbeatAccepted> {
+    loop {
+        match client.request(subject, heartbeat).await {
+            Err(RequestError::Rejected(Rejection {
+                code: ErrorCode::Overloaded,
+                ..
+            })) => sleep(OVERLOADED_RETRY_DELAY).await,
+            reply => return Ok(reply?),
+        }
     }
 }
