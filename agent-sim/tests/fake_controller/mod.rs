@@ -274,6 +274,7 @@ impl Received {
             accepted: true,
             send_inventory,
             stale,
+            other_agent: None,
         }
     }
 }

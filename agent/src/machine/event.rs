@@ -1,7 +1,7 @@
 //! Events that the machine reports for the log and the counters. No other code depends on them.
 
 use scuttle_schemas::agents::ResultOutcome;
-use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Text};
+use scuttle_schemas::{BootId, DeckyId, ErrorCode, ErrorReply, OperationId, Text};
 
 /// An event that is worth a log line, a count, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,15 @@ pub enum AgentEvent {
     /// A heartbeat was stale, which means that another agent sends reports with this host's id.
     /// Emitted once per boot.
     ReportsStale,
+    /// A heartbeat was accepted, but an agent of an earlier boot also sends reports with this
+    /// host's id. Emitted when that begins.
+    OtherAgentReports,
+    /// The agent continues with a new boot id, because the other agent, whose reports made those of
+    /// this agent stale, is silent.
+    BootReplaced {
+        /// The boot of the other agent.
+        silent: BootId,
+    },
     /// The controller rejects the heartbeats of this host. Emitted for the first rejection after an
     /// accepted heartbeat, and whenever the error code changes.
     HostRejected { code: ErrorCode, message: String },

@@ -14,8 +14,9 @@
 use std::ops::RangeInclusive;
 
 use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_NOTES, MAX_PAGES};
-use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Text};
+use scuttle_schemas::{BootId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Text};
 
+use super::boot::{boot_at, later_boot};
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::{HeartbeatPage, Now, RequestFailure};
@@ -24,6 +25,7 @@ use super::message_sizes::{
 };
 use super::state::Machine;
 use super::state::heartbeat_state::{HeartbeatContent, HeartbeatInFlight, InventoryReading};
+use crate::ledger::Entry;
 use crate::runtime::{Inventory, RuntimeError};
 
 /// The delay between a change of the inventory and its report, in milliseconds per page of the last
@@ -46,6 +48,8 @@ const RESULTS_DURING_READ: &str = "teardowns ended during every read of the inve
 /// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 const MAX_RETRY_DELAY_MS: u64 = 30_000;
+/// The maximum delay between the first stale heartbeat of a boot and the next, in milliseconds.
+const STALE_REPEAT_MS: u64 = 1_000;
 /// The number of consecutive heartbeats without a usable reply after which the agent considers the
 /// controller silent. The controller marks a host offline after as many missed heartbeats.
 const SILENT_AFTER: u32 = 3;
@@ -286,11 +290,18 @@ impl Machine {
         let overtaken = heartbeat.sequence < self.heartbeats.last_result;
         if reply.stale {
             self.heartbeats.accepted = None;
-            if !overtaken && !std::mem::replace(&mut self.heartbeats.logged.stale, true) {
-                step.emit(AgentEvent::ReportsStale);
+            match reply.other_agent {
+                Some(other) if other.silent => self.replace_boot(now, other.boot_id, step),
+                _ if !overtaken => self.note_stale(now, step),
+                _ => {}
             }
             return;
         }
+        let has_other = reply.other_agent.is_some();
+        if has_other && !self.heartbeats.logged.other_agent {
+            step.emit(AgentEvent::OtherAgentReports);
+        }
+        self.heartbeats.logged.other_agent = has_other;
         let inventory = matches!(heartbeat.content, HeartbeatContent::Full(_));
         step.emit(AgentEvent::HeartbeatAccepted { inventory });
         if reply.send_inventory {
@@ -301,6 +312,28 @@ impl Machine {
         } else if let (HeartbeatContent::Full(shards), false) = (heartbeat.content, overtaken) {
             self.heartbeats.accepted = Some(shards);
         }
+    }
+
+    /// Reports a stale heartbeat once per boot. The next heartbeat then follows soon, because the
+    /// controller needs it to distinguish a second agent from a late message.
+    fn note_stale(&mut self, now: Now, step: &mut Step) {
+        if !std::mem::replace(&mut self.heartbeats.logged.stale, true) {
+            step.emit(AgentEvent::ReportsStale);
+            let soon = now.monotonic_ms.saturating_add(STALE_REPEAT_MS);
+            self.heartbeats.due = self.heartbeats.due.min(soon);
+        }
+    }
+
+    /// Continues with a new boot id, because the agent of the boot `silent`, whose reports made
+    /// those of this agent stale, no longer reports. The sequence numbers continue.
+    fn replace_boot(&mut self, now: Now, silent: BootId, step: &mut Step) {
+        let before = self.config.boot_id;
+        let boot_id = later_boot(boot_at(now.wall, before), Some(before.max(silent)));
+        self.config.boot_id = boot_id;
+        step.writes.push(Entry::Boot { boot_id });
+        step.emit(AgentEvent::BootReplaced { silent });
+        self.heartbeats.logged.stale = false;
+        self.heartbeats.due = now.monotonic_ms;
     }
 
     fn handle_heartbeat_rejected(&mut self, now: Now, error: ErrorReply, step: &mut Step) {

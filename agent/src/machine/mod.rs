@@ -4,6 +4,7 @@
 //! carry out its effects. This file contains the entry points; each kind of input has its own file.
 
 mod backoff;
+mod boot;
 mod cancellations;
 mod commands;
 mod effect;
@@ -18,8 +19,8 @@ mod teardowns;
 mod tests;
 
 use scuttle_schemas::{BootId, Note, OperationId, Timestamp};
-use uuid::Uuid;
 
+use boot::later_boot;
 pub use effect::{Effect, Step};
 pub use event::{AgentEvent, IgnoreReason};
 pub use input::{HeartbeatPage, Input, Now};
@@ -181,20 +182,5 @@ impl Machine {
     /// Returns the number of results whose delivery the controller has not confirmed.
     pub fn open_results(&self) -> usize {
         self.results.open_count()
-    }
-}
-
-/// Returns `fresh` if it sorts after `last`. Otherwise, the host's clock has jumped back, and the
-/// result is an id one millisecond after `last`, with the random part of `fresh`.
-fn later_boot(fresh: BootId, last: Option<BootId>) -> BootId {
-    /// The position of the lowest bit of the timestamp in a `UUIDv7`.
-    const MILLISECONDS: u32 = 80;
-    match last {
-        Some(last) if fresh <= last => {
-            let millis = (last.0.as_u128() >> MILLISECONDS).wrapping_add(1) << MILLISECONDS;
-            let rest = fresh.0.as_u128() & ((1 << MILLISECONDS) - 1);
-            BootId(Uuid::from_u128(millis | rest))
-        }
-        _ => fresh,
     }
 }

@@ -81,6 +81,8 @@ impl Counters {
             }
             AgentEvent::ResultRejected { .. }
             | AgentEvent::ReportsStale
+            | AgentEvent::OtherAgentReports
+            | AgentEvent::BootReplaced { .. }
             | AgentEvent::HostRejected { .. }
             | AgentEvent::ControllerSilent
             | AgentEvent::ControllerBack

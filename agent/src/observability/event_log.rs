@@ -55,8 +55,16 @@ pub(crate) fn log_event(host: &HostId, event: AgentEvent) {
         }
         AgentEvent::ReportsStale => tracing::error!(
             %host_uuid,
-            "the controller calls this agent's reports stale: another agent runs with this host's id; stop one of the two"
+            "two agents report for this host, and the controller ignores this one, which started earlier; stop one of the two"
         ),
+        AgentEvent::OtherAgentReports => tracing::error!(
+            %host_uuid,
+            "two agents report for this host, and the controller ignores the other, which started earlier; stop one of the two"
+        ),
+        AgentEvent::BootReplaced { silent } => {
+            let started_at = silent.started_at();
+            tracing::warn!(%host_uuid, %started_at, "the other agent of this host no longer reports; this agent takes its place");
+        }
         AgentEvent::HostRejected { code, message } => {
             let reason = truncate_chars(&message, 512);
             tracing::error!(%host_uuid, ?code, %reason, "the controller rejects this host's heartbeats; enroll the host, or stop this agent");

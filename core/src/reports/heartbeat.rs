@@ -2,7 +2,7 @@
 
 use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
+use scuttle_schemas::{BootId, ErrorCode, ErrorReply, HostId, Timestamp};
 
 use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{HostRow, ReportId};
@@ -52,13 +52,8 @@ impl State {
         // The pages of a newer inventory that is still arriving count too, so that an older report
         // neither replaces them nor is applied after them.
         let newest = applied.max(host.inventory.arriving_report());
-        if newest.is_some_and(|newest| report < newest) {
-            self.stats.events.stale_reports += 1;
-            return Ok(HeartbeatAccepted {
-                accepted: true,
-                send_inventory: false,
-                stale: true,
-            });
+        if let Some(newest) = newest.filter(|newest| report < *newest) {
+            return Ok(self.answer_stale(now, from, newest.boot, &heartbeat));
         }
         let is_repeat = applied == Some(report);
         let has_restarted = applied.is_some_and(|applied| applied.boot != report.boot);
@@ -66,6 +61,7 @@ impl State {
         let is_back = host.resent_to != Some(report.boot) || host.row.status != HostStatus::Online;
         let heartbeat_before = host.row.last_heartbeat;
 
+        host.earlier_agent.take_if(|_| has_restarted);
         host.inventory.drop_pages_before(report);
         host.inventory.is_requested |= has_restarted;
         let is_partial = is_paged && !is_repeat;
@@ -74,7 +70,8 @@ impl State {
         let inventory_error = heartbeat.inventory_error.clone();
         // Only the first page has the notes, so the other pages leave them as they are.
         let notes = if heartbeat.page == 1 {
-            carry_limit_note(std::mem::take(&mut heartbeat.notes), &host.row.notes)
+            let notes = std::mem::take(&mut heartbeat.notes);
+            host.note_two_agents(now, carry_limit_note(notes, &host.row.notes))
         } else {
             host.row.notes.clone()
         };
@@ -131,7 +128,43 @@ impl State {
             accepted: true,
             send_inventory: !is_incomplete && self.needs_inventory(from),
             stale: false,
+            other_agent: self.hosts.get(from).and_then(|host| host.other_agent(now)),
         })
+    }
+
+    /// Answers a heartbeat that is older than a report of the boot `newest`. If an earlier boot
+    /// still reports, says so in the notes of the host.
+    fn answer_stale(
+        &mut self,
+        now: Timestamp,
+        id: &HostId,
+        newest: BootId,
+        heartbeat: &Heartbeat,
+    ) -> HeartbeatAccepted {
+        self.stats.events.stale_reports += 1;
+        let mut reply = HeartbeatAccepted {
+            accepted: true,
+            send_inventory: false,
+            stale: true,
+            other_agent: None,
+        };
+        let Some(host) = self.hosts.get_mut(id) else {
+            return reply;
+        };
+        if newest <= heartbeat.boot_id {
+            return reply;
+        }
+        reply.other_agent = Some(host.current_agent(now, newest));
+        host.record_earlier_agent(now, heartbeat);
+        let notes = host.note_two_agents(now, host.row.notes.clone());
+        if notes != host.row.notes {
+            let row = HostRow {
+                notes,
+                ..host.row.clone()
+            };
+            self.put_reported_host(now, row);
+        }
+        reply
     }
 
     /// Returns whether the next heartbeat of a host should have a full inventory, which is the case

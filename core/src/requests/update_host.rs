@@ -72,6 +72,7 @@ impl State {
         };
         host.resent_to = None;
         host.inventory = Inventory::default();
+        host.earlier_agent = None;
     }
 
     /// Announces all shards of a host again, because their records contain the host's name.

@@ -48,6 +48,8 @@ pub(crate) struct Host {
     /// The time at which the agent was last able to read its inventory, as far as this process
     /// knows.
     pub(crate) inventory_seen_at: Option<Timestamp>,
+    /// The last sender of a stale heartbeat from an earlier boot than the current one.
+    pub(crate) earlier_agent: Option<EarlierAgent>,
 }
 
 /// One shard: its stored row, and data that is not stored.
@@ -66,6 +68,19 @@ pub(crate) struct Progress {
     /// The step as text, with the number of finished deckies, if known.
     pub(crate) step: String,
     pub(crate) reported_at: Timestamp,
+}
+
+/// The agent of a boot that is earlier than the current one, and whose heartbeats are stale.
+#[derive(Debug)]
+pub(crate) struct EarlierAgent {
+    pub(crate) boot: BootId,
+    /// The sequence number of its last heartbeat.
+    pub(crate) sequence: u64,
+    /// The time at which the agent is silent unless a heartbeat arrives first.
+    pub(crate) silent_at: Timestamp,
+    /// Whether the boot is still running. A single heartbeat may have been late, so that its sender
+    /// has already ended.
+    pub(crate) is_running: bool,
 }
 
 impl Host {
@@ -88,6 +103,7 @@ impl Host {
             inventory: Inventory::default(),
             quarantined: false,
             inventory_seen_at: None,
+            earlier_agent: None,
         }
     }
 

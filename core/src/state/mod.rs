@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod delivery;
+pub(crate) mod earlier_agent;
 pub(crate) mod host;
 mod insert;
 pub mod invariants;

@@ -4,21 +4,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, Timestamp};
 
 use crate::state::State;
-use crate::state::host::Host;
 use crate::state::timers::Timer;
-
-/// The number of heartbeat intervals without a heartbeat after which a host is offline.
-const OFFLINE_AFTER_INTERVALS: i64 = 3;
-
-impl Host {
-    /// Returns the time at which the host goes offline unless a heartbeat arrives first, or `None`
-    /// while no heartbeats are expected.
-    fn offline_at(&self) -> Option<Timestamp> {
-        let timeout_ms = i64::from(self.row.interval_ms) * OFFLINE_AFTER_INTERVALS;
-        let last_heard = self.last_heard?;
-        Some(last_heard.plus_millis(timeout_ms))
-    }
-}
 
 impl State {
     /// Records that a heartbeat of a host has just arrived, or that heartbeats are expected from
@@ -28,7 +14,7 @@ impl State {
             return;
         };
         host.last_heard = Some(now);
-        let Some(at) = host.offline_at() else { return };
+        let Some(at) = host.silent_at() else { return };
         // An existing earlier check schedules the next one itself, so most heartbeats set no timer.
         if host.liveness_check_at.is_none_or(|check_at| at < check_at) {
             self.schedule_liveness_check(at, id);
@@ -41,12 +27,13 @@ impl State {
             return;
         };
         host.liveness_check_at = None;
-        match host.offline_at() {
+        match host.silent_at() {
             Some(at) if at > now => self.schedule_liveness_check(at, id),
             Some(_) => {
                 host.last_heard = None;
                 let mut row = host.row.clone();
                 row.status = HostStatus::Offline;
+                row.notes = host.note_two_agents(now, row.notes);
                 self.put_host(row);
             }
             None => {}

@@ -424,4 +424,23 @@ pub struct HeartbeatAccepted {
     pub send_inventory: bool,
     /// Whether the heartbeat was older than the last applied report, and therefore changed nothing.
     pub stale: bool,
+    /// Another agent that reports for the same host. With `stale`, it is the agent of the later
+    /// boot, whose reports are applied. Absent if the controller knows of no other agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_agent: Option<OtherAgent>,
 }
+
+/// Another agent that reports for the same host, as one of the two agents learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+pub struct OtherAgent {
+    /// The id of the other agent's boot.
+    pub boot_id: BootId,
+    /// Whether the other agent has sent no heartbeat for three of its intervals. An agent whose
+    /// heartbeat is stale then continues with a new boot id that sorts after this one.
+    pub silent: bool,
+}
+
+/// The beginning of the note on a host for which two agents report. Notes of agents never begin
+/// with this text.
+pub const TWO_AGENTS_NOTE: &str = "two agents report for this host";

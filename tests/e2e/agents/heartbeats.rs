@@ -14,6 +14,7 @@ const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
     accepted: true,
     send_inventory: false,
     stale: false,
+    other_agent: None,
 };
 
 /// The record of the new shard contains all fields that the agent reported.

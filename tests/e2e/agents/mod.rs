@@ -6,3 +6,4 @@ mod removed_ledger;
 mod results;
 mod simulated_agents;
 mod stale_reports;
+mod two_agents;

@@ -12,12 +12,15 @@ const STALE: HeartbeatAccepted = HeartbeatAccepted {
     accepted: true,
     send_inventory: false,
     stale: true,
+    other_agent: None,
 };
 
-/// Sets `send_inventory` to false, because these tests do not check this field of the reply.
-fn clear_send_inventory(reply: HeartbeatAccepted) -> HeartbeatAccepted {
+/// Clears `send_inventory` and `other_agent`, because these tests do not check these fields of the
+/// reply.
+fn clear_details(reply: HeartbeatAccepted) -> HeartbeatAccepted {
     HeartbeatAccepted {
         send_inventory: false,
+        other_agent: None,
         ..reply
     }
 }
@@ -36,17 +39,14 @@ async fn a_heartbeat_from_before_the_end_of_a_teardown_restores_no_shard() -> Te
         .report_success(accepted.operation_id, &["decky-1"])
         .await?;
 
-    assert_eq!(
-        clear_send_inventory(agent.send(&before_the_end).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&before_the_end).await?), STALE);
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-2 running"
     );
     cluster.crash_controller().await?;
     assert_eq!(
-        clear_send_inventory(agent.send(&before_the_end).await?),
+        clear_details(agent.send(&before_the_end).await?),
         STALE,
         "the report is stale after a restart, too"
     );
@@ -71,10 +71,7 @@ async fn a_heartbeat_with_a_lower_sequence_changes_nothing() -> TestResult {
     let late_heartbeat = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     agent.report_inventory(&["decky-1", "decky-2"]).await?;
     let before = cluster.operator.list_shards().await?;
-    assert_eq!(
-        clear_send_inventory(agent.send(&late_heartbeat).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&late_heartbeat).await?), STALE);
     assert_eq!(
         cluster.operator.list_shards().await?,
         before,
@@ -82,10 +79,7 @@ async fn a_heartbeat_with_a_lower_sequence_changes_nothing() -> TestResult {
     );
 
     cluster.crash_controller().await?;
-    assert_eq!(
-        clear_send_inventory(agent.send(&late_heartbeat).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&late_heartbeat).await?), STALE);
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
@@ -107,15 +101,9 @@ async fn a_heartbeat_of_an_older_boot_changes_nothing() -> TestResult {
         !reply.stale,
         "a later boot starts its sequence at one again"
     );
-    assert_eq!(
-        clear_send_inventory(agent.send(&late_heartbeat).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&late_heartbeat).await?), STALE);
     cluster.crash_controller().await?;
-    assert_eq!(
-        clear_send_inventory(agent.send(&late_heartbeat).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&late_heartbeat).await?), STALE);
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
@@ -155,10 +143,7 @@ async fn the_first_heartbeat_of_an_earlier_boot_is_stale() -> TestResult {
     let mut old_heartbeat = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     let long_ago = uuid::Timestamp::from_unix_time(1_600_000_000, 0, 0, 0);
     old_heartbeat.boot_id = BootId(Uuid::new_v7(long_ago));
-    assert_eq!(
-        clear_send_inventory(agent.send(&old_heartbeat).await?),
-        STALE
-    );
+    assert_eq!(clear_details(agent.send(&old_heartbeat).await?), STALE);
     let shard = cluster
         .operator
         .find_shard(&agent.host, "decky-1")

@@ -95,6 +95,33 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
     Ok(())
 }
 
+/// The agent of the earlier boot still reports after that of the later one.
+#[tokio::test]
+async fn doctor_fails_if_two_agents_report_for_one_host() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let of_the_earlier = [agent.next_heartbeat(None), agent.next_heartbeat(None)];
+    agent.reboot();
+    agent.report_inventory(&["decky-1"]).await?;
+    for heartbeat in &of_the_earlier {
+        assert!(agent.send(heartbeat).await?.stale);
+    }
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 1).await?;
+    assert!(found.contains("agents failed"), "{found}");
+    for output in [
+        diagnosis.to_string(),
+        cli.run(&["hosts"]).await?.expect_success()?,
+    ] {
+        let text = "two agents report for this host";
+        assert!(
+            output.contains("worker-a") && output.contains(text),
+            "{output}"
+        );
+    }
+    Ok(())
+}
+
 /// Starts a server with a changed `nats.conf` and a controller, runs `scuttle doctor`, and returns
 /// the result of its durability check.
 async fn check_durability(change: impl FnOnce(&str) -> String) -> Result<Value> {

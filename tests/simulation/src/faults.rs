@@ -65,6 +65,7 @@ impl Simulation {
                 let duration_ms = self.rng.pick_between(100, 20_000);
                 self.schedule(duration_ms, Event::RestoreInventory(host));
             }
+            Fault::StrayAgent => self.start_stray_agent(host),
             Fault::PauseController
             | Fault::ExpireLease
             | Fault::LoseAppendReply

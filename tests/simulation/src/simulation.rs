@@ -216,6 +216,7 @@ impl Simulation {
             Event::Subscribe(subscriber) => self.subscribe(subscriber),
             Event::StopFaults => self.stop_faults(),
             Event::ResetAgents => self.reset_agents(),
+            Event::StrayHeartbeat(host) => self.stray_agent_reports(host),
             Event::CheckSettled => self.check_settled(),
         }
     }

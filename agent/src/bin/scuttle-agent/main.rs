@@ -14,7 +14,8 @@ use scuttle_agent::evidence::store::EvidenceStore;
 use scuttle_agent::runtime::docker::docker_runtime::DockerRuntime;
 use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
-use scuttle_schemas::{Text, subjects};
+use scuttle_nats::Credentials;
+use scuttle_schemas::{HostId, Text, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -77,6 +78,18 @@ async fn run_until_signal(
     }
 }
 
+/// Logs an error if the credentials file is that of another host. The server would deny everything
+/// that the agent does.
+fn report_foreign_credentials(host: &HostId, credentials: &Credentials) {
+    if let Credentials::File(path) = credentials
+        && let Some(user) = credentials.user()
+        && user != host.as_str()
+    {
+        let path = path.display();
+        error!(host_uuid = %host, "the credentials in {path} are those of {user}, not of this host; correct --host-uuid or --nats-creds");
+    }
+}
+
 async fn run(
     args: &Args,
     docker: DockerSettings,
@@ -89,6 +102,7 @@ async fn run(
     // The permissions of the agent's user allow reply subjects with this prefix only.
     let inbox = subjects::agent_inbox_prefix(host);
     let config = args.nats.connect_config();
+    report_foreign_credentials(host, &config.credentials);
     let connection = Connection::connect("scuttle-agent", &config, Some(&inbox)).await?;
     scuttle_nats::check_max_payload(connection.client().max_payload())?;
     let runtime = DockerRuntime::new(host.clone(), docker, &args.data_dir, evidence);

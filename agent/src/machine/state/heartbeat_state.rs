@@ -65,6 +65,7 @@ pub(crate) enum HeartbeatContent {
 #[derive(Debug, Default)]
 pub(crate) struct LoggedConditions {
     pub(crate) stale: bool,
+    pub(crate) other_agent: bool,
     pub(crate) rejected: Option<ErrorCode>,
     pub(crate) silent: bool,
     pub(crate) unreadable: Option<String>,

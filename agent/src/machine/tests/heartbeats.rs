@@ -1,6 +1,7 @@
 //! Tests of the schedule and the content of heartbeats.
 
 use scuttle_schemas::Note;
+use scuttle_schemas::agents::OtherAgent;
 
 use super::*;
 
@@ -126,6 +127,84 @@ fn stale_reports_are_logged_once_unless_a_result_overtook_the_heartbeat() {
             emitted_events(&agent.effects).contains(&AgentEvent::ReportsStale),
             is_logged
         );
+    }
+}
+
+/// Answers a heartbeat as stale.
+fn reply_stale<'a>(
+    agent: &'a mut TestAgent,
+    heartbeat: &Heartbeat,
+    other: OtherAgent,
+) -> &'a [Effect] {
+    agent.handle(Input::HeartbeatReply {
+        request: HeartbeatPage {
+            sequence: heartbeat.sequence,
+            page: 1,
+        },
+        reply: Ok(HeartbeatAccepted {
+            accepted: true,
+            send_inventory: false,
+            stale: true,
+            other_agent: Some(other),
+        }),
+    })
+}
+
+#[test]
+fn an_agent_whose_reports_are_stale_gets_a_new_boot_id_when_the_other_agent_is_silent() {
+    let one = build_inventory(&["a"]);
+    // The clock of the other agent is 30 minutes ahead in one case, and behind in the other.
+    for ahead_ms in [1_800_000, -1_800_000] {
+        let mut agent = TestAgent::connected();
+        let first = agent.next_heartbeat(&one);
+        agent.accept_heartbeat(&first, false, false);
+        let millis = u128::from((START + ahead_ms).unsigned_abs());
+        let boot_id = BootId(Uuid::from_u128(millis << 80 | 7));
+        let other = |silent| OtherAgent { boot_id, silent };
+        let stale = agent.next_heartbeat(&one);
+        let at = agent.now.monotonic_ms;
+        let effects = reply_stale(&mut agent, &stale, other(false));
+        assert_eq!(emitted_events(effects), [AgentEvent::ReportsStale]);
+        let stale = agent.next_heartbeat(&one);
+        assert!(agent.now.monotonic_ms - at <= 1_000, "the second is early");
+        assert_eq!(stale.boot_id, first.boot_id);
+
+        let replaced = AgentEvent::BootReplaced { silent: boot_id };
+        let effects = reply_stale(&mut agent, &stale, other(true));
+        assert!(emitted_events(effects).contains(&replaced), "{effects:?}");
+        let next = agent.next_heartbeat(&one);
+        assert!(next.boot_id > boot_id && next.boot_id > first.boot_id);
+        assert!(next.sequence > stale.sequence && next.shards.is_some());
+        assert_eq!(agent.machine.boot_id(), next.boot_id);
+        agent.crash();
+        assert!(agent.machine.boot_id() > next.boot_id, "the id is durable");
+    }
+}
+
+#[test]
+fn an_agent_of_the_current_boot_reports_another_agent_when_that_begins() {
+    let one = build_inventory(&["a"]);
+    let mut agent = TestAgent::connected();
+    for (has_other, is_logged) in [(true, true), (true, false), (false, false), (true, true)] {
+        let sent = agent.next_heartbeat(&one);
+        let other = OtherAgent {
+            boot_id: BootId(Uuid::nil()),
+            silent: false,
+        };
+        let effects = agent.handle(Input::HeartbeatReply {
+            request: HeartbeatPage {
+                sequence: sent.sequence,
+                page: 1,
+            },
+            reply: Ok(HeartbeatAccepted {
+                accepted: true,
+                send_inventory: false,
+                stale: false,
+                other_agent: has_other.then_some(other),
+            }),
+        });
+        let events = emitted_events(effects);
+        assert_eq!(events.contains(&AgentEvent::OtherAgentReports), is_logged);
     }
 }
 

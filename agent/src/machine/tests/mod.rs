@@ -151,6 +151,7 @@ impl TestAgent {
                 accepted: true,
                 send_inventory,
                 stale,
+                other_agent: None,
             }),
         })
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::durability::check_durability;
 use super::findings::Findings;
 use super::journal::check_journal;
+use super::two_agents::check_agents;
 use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::{Client, ClientError, wait_until_denied};
@@ -80,6 +81,7 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     let listed = check_permissions(&client, findings).await;
     check_controller(&client, listed, findings).await;
     check_journal(&client, findings).await;
+    check_agents(&client, findings).await;
     check_clock(&client, findings).await;
     check_durability(&client, findings).await;
 }

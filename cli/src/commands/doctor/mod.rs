@@ -5,6 +5,7 @@ mod checks;
 mod durability;
 mod findings;
 mod journal;
+mod two_agents;
 
 use std::fmt::Write;
 

@@ -90,6 +90,7 @@ impl Simulation {
                         removed.clone(),
                     );
                 }
+                self.agent_hosts[host].last_heartbeat = message.sequence;
                 let request = RequestId::Heartbeat(HeartbeatPage {
                     sequence: message.sequence,
                     page: message.page,

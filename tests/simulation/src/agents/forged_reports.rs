@@ -2,7 +2,7 @@
 //! the record wrong for ever.
 
 use scuttle_schemas::agents::{
-    Heartbeat, HeartbeatType, ResultOutcome, TeardownResult, TeardownResultType,
+    Heartbeat, HeartbeatAccepted, HeartbeatType, ResultOutcome, TeardownResult, TeardownResultType,
 };
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -10,6 +10,7 @@ use scuttle_schemas::{BootId, Text};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::oracle::violation::{RECORD_MATCHES, ensure};
 use crate::simulation::{Simulation, note};
 
 /// The reply subject of a forged report, which no participant subscribes to.
@@ -19,7 +20,8 @@ const MINUTE_MS: i64 = 60_000;
 
 impl Simulation {
     /// Sends a forged report that the controller must reject, or a heartbeat of a later boot, which
-    /// makes the reports of the host's agent stale until an operator resets the agent.
+    /// makes the reports of the host's agent stale until the later boot is silent, or until an
+    /// operator resets the agent.
     pub(crate) fn forge_report(&mut self, host: usize) {
         match self.rng.pick_below(4) {
             0 => self.forge_heartbeat(host, BootId(Uuid::max())),
@@ -58,6 +60,31 @@ impl Simulation {
         open.any(|request| request.subject == subjects::HOSTS_UPDATE)
     }
 
+    /// Notes that the reply to the reset of an agent has arrived. From now on, heartbeats of the
+    /// agent's process are not stale.
+    pub(crate) fn note_reset(&mut self, host: usize) {
+        let agent_host = &mut self.agent_hosts[host];
+        let first = agent_host.last_heartbeat + 1;
+        agent_host.reset = Some((agent_host.boots, first));
+    }
+
+    /// Checks the reply to a heartbeat with this sequence number, of the present process.
+    pub(crate) fn check_reply_after_reset(
+        &mut self,
+        host: usize,
+        sequence: u64,
+        reply: &HeartbeatAccepted,
+    ) {
+        let agent_host = &self.agent_hosts[host];
+        let is_after_reset = (agent_host.reset)
+            .is_some_and(|(boot, first)| boot == agent_host.boots && first <= sequence);
+        let has_later_boot = reply.stale && reply.other_agent.is_some();
+        let checked = ensure(!(is_after_reset && has_later_boot), RECORD_MATCHES, || {
+            format!("heartbeat {sequence} of agent {host} is stale after the agent was reset")
+        });
+        self.record_check(checked);
+    }
+
     /// Chooses the id of a boot that starts from `min` to `max` minutes from now.
     fn choose_boot_ahead(&mut self, host: usize, min: u64, max: u64) -> BootId {
         let minutes = self.rng.pick_between(min, max).cast_signed();
@@ -68,13 +95,18 @@ impl Simulation {
 
     fn forge_heartbeat(&mut self, host: usize, boot_id: BootId) {
         note!(self, "forged heartbeat of host {host} with boot {boot_id}");
+        self.send_foreign_heartbeat(host, boot_id, 1);
+    }
+
+    /// Sends a heartbeat, without an inventory, of a boot that is not one of the host's agent.
+    pub(crate) fn send_foreign_heartbeat(&mut self, host: usize, boot_id: BootId, sequence: u64) {
         let id = self.agent_hosts[host].id.clone();
         let heartbeat = Heartbeat {
             kind: HeartbeatType,
             host_uuid: id.clone(),
-            agent_version: Text::from("forged"),
+            agent_version: Text::from("foreign"),
             boot_id,
-            sequence: 1,
+            sequence,
             interval_ms: self.plan.heartbeat_interval_ms,
             page: 1,
             pages: 1,

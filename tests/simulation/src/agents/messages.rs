@@ -39,6 +39,13 @@ impl Simulation {
             let history = self.oracle.agent_history(host);
             history.boot_commands.arrived.insert(command.operation_id);
         }
+        if let Input::HeartbeatReply {
+            request,
+            reply: Ok(reply),
+        } = &input
+        {
+            self.check_reply_after_reset(host, request.sequence, reply);
+        }
         let is_cancel = matches!(
             &input,
             Input::Command {

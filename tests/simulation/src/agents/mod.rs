@@ -6,3 +6,4 @@ pub(crate) mod forged_reports;
 pub(crate) mod messages;
 pub(crate) mod process;
 pub(crate) mod runtime;
+pub(crate) mod stray_agent;

@@ -8,7 +8,7 @@ use scuttle_agent::machine::{Config, Input, Machine, Now, Step};
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::{BootId, Text};
 
-use crate::oracle::violation::{NOTHING_LOST, Violation};
+use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
 use crate::simulation::{Simulation, note};
 use crate::state::agents::host::AgentProcess;
 use crate::state::event::Event;
@@ -128,6 +128,18 @@ impl Simulation {
         self.apply_agent_step(host, process, step, command.as_ref());
     }
 
+    /// Checks that the boot id of a process sorts after those of all earlier processes, and that it
+    /// never sorts before one that the process itself has used.
+    fn check_boot_id(&mut self, host: usize, process: &AgentProcess) -> Result<(), Violation> {
+        let boot_id = process.machine.boot_id();
+        let is_first_step = process.tick_at == u64::MAX;
+        let last = self.agent_hosts[host].last_boot.replace(boot_id);
+        let holds = last.is_none_or(|last| last < boot_id || (last == boot_id && !is_first_step));
+        ensure(holds, RECORD_MATCHES, || {
+            format!("agent {host} has the boot id {boot_id} after {last:?}")
+        })
+    }
+
     /// Carries out a step as the agent's own loop does: first makes the writes durable, then
     /// carries out the effects. Ends the process if the writes fail.
     fn apply_agent_step(
@@ -150,6 +162,8 @@ impl Simulation {
                 return;
             }
         }
+        let checked = self.check_boot_id(host, &process);
+        self.record_check(checked);
         let checked = self
             .oracle
             .agent_history(host)

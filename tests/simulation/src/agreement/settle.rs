@@ -68,7 +68,10 @@ impl Simulation {
         // With many operations, a listing takes longer than the quiet period.
         let mut views = self.subscribers.iter().flat_map(|one| &one.views);
         let is_listing = views.any(|view| view.listing.is_some());
-        if since > self.plan.max_delay_ms
+        // The agent of a host with a stray agent continues after the stray one has been silent for
+        // three intervals.
+        let silence_ms = 4 * u64::from(self.plan.heartbeat_interval_ms);
+        if since > self.plan.max_delay_ms + silence_ms
             && open.is_none()
             && waiting.is_none()
             && leads

@@ -2,12 +2,14 @@
 //! as people do.
 
 use async_nats::{HeaderMap, Message};
+use scuttle_schemas::hosts::HostUpdateAccepted;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{PlanTarget, TeardownAccepted, TeardownPlan};
 use scuttle_schemas::{ErrorCode, ErrorReplyBody, headers, subjects};
 use serde_json::{Value, json};
 
 use crate::simulation::{Simulation, note};
+use crate::state::agents::host::AgentHost;
 use crate::state::clients::operators::OpenRequest;
 use crate::state::connection::{CLIENT_REPLIES, Connection, build_message};
 use crate::state::event::Event;
@@ -116,7 +118,15 @@ impl Simulation {
         let Some(request) = self.operators.open.remove(&number) else {
             return;
         };
-        if let Ok(reply) = serde_json::from_slice::<TeardownAccepted>(&received.payload) {
+        if request.subject == subjects::HOSTS_UPDATE {
+            let host = request.body["host_uuid"].as_str();
+            let is_host = |other: &AgentHost| Some(other.id.as_str()) == host;
+            if let Some(host) = self.agent_hosts.iter().position(is_host)
+                && serde_json::from_slice::<HostUpdateAccepted>(&received.payload).is_ok()
+            {
+                self.note_reset(host);
+            }
+        } else if let Ok(reply) = serde_json::from_slice::<TeardownAccepted>(&received.payload) {
             self.operators.operations.push(reply.operation_id);
             if let Some(plan) = request.body["expect_plan"].as_str()
                 && !reply.repeated

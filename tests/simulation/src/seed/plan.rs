@@ -63,6 +63,7 @@ pub(crate) enum Fault {
     ShiftControllerClock,
     ShiftAgentClock,
     FailInventory,
+    StrayAgent,
     PauseController,
     ExpireLease,
     LoseAppendReply,
@@ -73,7 +74,7 @@ pub(crate) enum Fault {
     AddForeignMessage,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::KillController,
     Fault::StopController,
     Fault::CutControllerPower,
@@ -86,6 +87,7 @@ const FAULTS: [Fault; 12] = [
     Fault::ShiftControllerClock,
     Fault::ShiftAgentClock,
     Fault::FailInventory,
+    Fault::StrayAgent,
 ];
 
 /// The faults that can only occur if several controllers share a journal.

@@ -13,6 +13,7 @@ pub(crate) enum Event {
     Deliver(Delivery),
     Reconnect(Connection),
     ResetAgents,
+    StrayHeartbeat(usize),
     NoticeConnection(Connection),
     StartController(usize),
     Decide {

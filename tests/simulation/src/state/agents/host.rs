@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scuttle_agent::ledger::DiskLedger;
 use scuttle_agent::machine::Machine;
-use scuttle_schemas::{HostId, OperationId};
+use scuttle_schemas::{BootId, HostId, OperationId};
 
 use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
@@ -24,6 +24,22 @@ pub(crate) struct AgentHost {
     pub(crate) inventory_fails: bool,
     /// Whether a forged heartbeat may have made the agent's reports stale.
     pub(crate) needs_reset: bool,
+    /// The process that an operator's reset concerns, and the sequence number of its first
+    /// heartbeat after the reply to the reset.
+    pub(crate) reset: Option<(u64, u64)>,
+    /// The sequence number of the last heartbeat.
+    pub(crate) last_heartbeat: u64,
+    pub(crate) stray: Option<StrayAgent>,
+    /// The boot id of the last process.
+    pub(crate) last_boot: Option<BootId>,
+}
+
+/// A second agent with the credentials of the host, which only sends heartbeats.
+pub(crate) struct StrayAgent {
+    pub(crate) boot_id: BootId,
+    /// The sequence number of its last heartbeat.
+    pub(crate) sequence: u64,
+    pub(crate) until: u64,
 }
 
 /// One process of an agent, from its start to its end.
@@ -53,6 +69,10 @@ impl AgentHost {
             deckies: Deckies::new(plan, rng),
             inventory_fails: false,
             needs_reset: false,
+            reset: None,
+            last_heartbeat: 0,
+            stray: None,
+            last_boot: None,
             name,
         }
     }
