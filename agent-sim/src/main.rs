@@ -8,8 +8,10 @@ use scuttle_agent::Connection;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::{enroll, fleet};
 use scuttle_schemas::escape_hidden;
+use scuttle_telemetry::InstalledLog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 /// The allocator of this program. The system's allocator is slow when thousands of agents allocate
 /// memory on a few threads.
@@ -19,11 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Args = scuttle_settings::parse_or_exit();
-    let traces = args
-        .telemetry
-        .install("scuttle-agent", "warn,async_nats=off");
+    let log = args.telemetry.install_log("warn,async_nats=off");
+    let traces = args.telemetry.install_traces("scuttle-agent");
     let outcome = match &traces {
-        Ok(_) => Box::pin(run_until_signal(args)).await,
+        Ok(_) => Box::pin(run_until_signal(args, &log)).await,
         Err(error) => Err(anyhow!("{error}")),
     };
     let code = match outcome {
@@ -43,14 +44,18 @@ async fn main() -> ExitCode {
 
 /// Runs the simulation. The first SIGINT or SIGTERM shuts the simulation down, and the second ends
 /// it immediately.
-async fn run_until_signal(args: Args) -> Result<()> {
+async fn run_until_signal(args: Args, log: &InstalledLog) -> Result<()> {
     let shutdown = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut wait_for_signal = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                _ = hangup.recv() => reload(log),
+            }
         }
     };
     let simulation = simulate(args, shutdown.clone());
@@ -62,6 +67,14 @@ async fn run_until_signal(args: Args) -> Result<()> {
     tokio::select! {
         done = &mut simulation => done,
         () = wait_for_signal() => Ok(()),
+    }
+}
+
+/// Reads the log filter again.
+fn reload(log: &InstalledLog) {
+    match scuttle_settings::parse::<Args>() {
+        Ok(args) => log.reload(args.telemetry.log.as_ref()),
+        Err(error) => warn!("SIGHUP: {error}; the log filter stays as it was"),
     }
 }
 

@@ -35,9 +35,6 @@ use crate::{engine, signals};
 /// Runs the service until a signal stops it. Returns earlier only with an error.
 pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
     let shutdown = signals::listen().context("cannot listen for signals")?;
-    audit
-        .reopen_on_hangup()
-        .context("cannot listen for signals")?;
     let partitions = match config.journal {
         Journal::Own => PartitionCount::ONE,
         Journal::Shared { partitions, .. } => partitions,

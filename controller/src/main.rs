@@ -2,6 +2,7 @@
 //! service itself is in `app`.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,11 +13,8 @@ use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::ops::backup::{self, Interrupt};
 use scuttle_controller::{app, clock, signals};
 use scuttle_schemas::escape_hidden;
-use scuttle_telemetry::{LogFormat, log};
-use tracing::error;
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use scuttle_telemetry::InstalledLog;
+use tracing::{error, info, warn};
 
 /// The global allocator. The state consists of millions of small allocations, which one thread
 /// makes and other threads free. The system's allocator is slow at that.
@@ -53,7 +51,8 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    install_log(config.log_format);
+    let filter = "info,async_nats=error";
+    let log = scuttle_telemetry::log::install(config.log_format, config.log.as_ref(), filter);
     let endpoint = config.otlp_endpoint.as_ref();
     let traces = endpoint.map(|endpoint| {
         scuttle_telemetry::export::install_exporter("scuttle-controller", endpoint)
@@ -66,8 +65,17 @@ fn serve(config: Config) -> ExitCode {
         }
     };
     let config = Arc::new(config);
-    let ended =
-        app::start_runtime().and_then(|runtime| runtime.block_on(app::run(&config, &audit)));
+    let ended = app::start_runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let (config, audit) = (Arc::clone(&config), audit.clone());
+            let reload = {
+                let (config, audit) = (Arc::clone(&config), audit.clone());
+                move || reload(&config, &audit, &log)
+            };
+            signals::listen_for_hangups(reload).context("cannot listen for signals")?;
+            app::run(&config, &audit).await
+        })
+    });
     let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,6 +88,22 @@ fn serve(config: Config) -> ExitCode {
     code
 }
 
+/// Reloads what can change while the service runs: reopens the audit log, and reads the log filter
+/// and the credentials again. A connection that is up keeps its credentials.
+fn reload(config: &Config, audit: &Audit, log: &InstalledLog) {
+    audit.reopen();
+    match Command::load(std::env::args_os()) {
+        Ok(Command::Serve(config)) => log.reload(config.log.as_ref()),
+        Ok(_) => {}
+        Err(error) => warn!("SIGHUP: {error}; the log filter stays as it was"),
+    }
+    match config.nats.credentials.check_file() {
+        Ok(Some(path)) => info!("SIGHUP: the next connection uses {}", path.display()),
+        Ok(None) => {}
+        Err(error) => warn!("SIGHUP: {error}; the next connection uses the old credentials"),
+    }
+}
+
 /// Runs a one-shot subcommand on a blocking thread, and prints its result or error. SIGTERM or
 /// Ctrl-C sets the [`Interrupt`] that `work` receives.
 fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 'static>(
@@ -90,6 +114,11 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
     let outcome = app::start_runtime().and_then(|runtime| {
         runtime.block_on(async {
             let shutdown = signals::listen().context("cannot listen for signals")?;
+            signals::listen_for_hangups(|| {
+                // The terminal may be gone, so that nothing can be printed.
+                let _ = writeln!(std::io::stderr(), "scuttle-controller: ignored SIGHUP");
+            })
+            .context("cannot listen for signals")?;
             let mut work = tokio::task::spawn_blocking(move || work(&interrupted));
             let done = tokio::select! {
                 done = &mut work => done,
@@ -114,12 +143,4 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
             ExitCode::FAILURE
         }
     }
-}
-
-/// Installs the log subscriber, which writes to standard error.
-fn install_log(format: LogFormat) {
-    let filter = log::build_filter("info,async_nats=error");
-    tracing_subscriber::registry()
-        .with(log::build_stderr_layer(format).with_filter(filter))
-        .init();
 }

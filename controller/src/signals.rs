@@ -1,5 +1,5 @@
-//! The signals that stop the process. The first SIGTERM or SIGINT starts an orderly shutdown. The
-//! second signal ends the process immediately.
+//! The signals. The first SIGTERM or SIGINT starts an orderly shutdown, and the second ends the
+//! process immediately. SIGHUP reloads what can be reloaded.
 
 use std::io;
 
@@ -36,4 +36,19 @@ pub fn listen() -> io::Result<CancellationToken> {
         std::process::exit(130);
     });
     Ok(shutdown)
+}
+
+/// Listens for SIGHUP in the background, and calls `reload` for each. The signal no longer ends the
+/// process.
+///
+/// # Errors
+/// If the signal handler cannot be installed.
+pub fn listen_for_hangups(reload: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            reload();
+        }
+    });
+    Ok(())
 }

@@ -37,13 +37,14 @@ impl ConnectConfig {
     }
 
     /// Returns connection options with the credentials and the TLS configuration. All files are
-    /// read now, so that an error names the file.
+    /// read now, so that an error names the file. The credentials file is read again at every
+    /// connection.
     ///
     /// # Errors
     /// If a file cannot be read, or does not contain credentials, a certificate or a key as
     /// expected.
     pub fn connect_options(&self) -> Result<ConnectOptions, ConnectConfigError> {
-        let options = self.credentials.apply(ConnectOptions::new())?;
+        let options = self.credentials.connect_options()?;
         let options = match self.tls_client_config()? {
             Some(config) => options.tls_client_config(config),
             None => options,

@@ -1,9 +1,10 @@
 //! The credentials with which a program authenticates to the NATS server.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, fs, io};
 
-use async_nats::ConnectOptions;
+use async_nats::{Auth, AuthError, ConnectOptions};
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use scuttle_schemas::subjects;
@@ -54,22 +55,65 @@ impl Credentials {
         is_valid.then(|| subjects::inbox_prefix(&user))
     }
 
-    pub(crate) fn apply(
-        &self,
-        options: ConnectOptions,
-    ) -> Result<ConnectOptions, ConnectConfigError> {
+    /// Checks that the credentials file contains valid credentials. Returns its path, or `None` if
+    /// the credentials do not come from a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or does not contain credentials.
+    pub fn check_file(&self) -> Result<Option<&Path>, ConnectConfigError> {
+        match self {
+            Self::Anonymous | Self::Password { .. } => Ok(None),
+            Self::File(path) => SignedUser::read(path).map(|_| Some(path.as_path())),
+        }
+    }
+
+    /// Returns connection options with these credentials. A credentials file is read again at every
+    /// connection, so that new credentials need no restart.
+    pub(crate) fn connect_options(&self) -> Result<ConnectOptions, ConnectConfigError> {
+        let options = ConnectOptions::new();
         match self {
             Self::Anonymous => Ok(options),
             Self::Password { user, password } => {
                 Ok(options.user_and_password(user.clone(), password.expose().to_owned()))
             }
             Self::File(path) => {
-                let text = read("NATS credentials", path)?;
-                options
-                    .credentials(&text)
-                    .map_err(|cause| no_credentials(path, cause))
+                let file = CredentialsFile::open(path)?;
+                Ok(ConnectOptions::with_auth_callback(move |nonce| {
+                    std::future::ready(file.answer(&nonce))
+                }))
             }
         }
+    }
+}
+
+/// A credentials file, and its content when it was last valid.
+struct CredentialsFile {
+    path: PathBuf,
+    last: Mutex<Arc<SignedUser>>,
+}
+
+impl CredentialsFile {
+    fn open(path: &Path) -> Result<Self, ConnectConfigError> {
+        Ok(Self {
+            path: path.to_owned(),
+            last: Mutex::new(Arc::new(SignedUser::read(path)?)),
+        })
+    }
+
+    /// Answers the server's challenge with the credentials that the file contains now. Uses the
+    /// last valid content while the file is invalid, for example because it is being replaced.
+    fn answer(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
+        let user = {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(user) = SignedUser::read(&self.path) {
+                *last = Arc::new(user);
+            }
+            Arc::clone(&last)
+        };
+        let mut auth = Auth::new();
+        auth.signature = Some(user.key.sign(nonce).map_err(AuthError::new)?);
+        auth.jwt = Some(user.jwt.clone());
+        Ok(auth)
     }
 }
 
@@ -126,7 +170,47 @@ fn no_credentials(path: &Path, cause: io::Error) -> ConnectConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::Credentials;
+    use std::fs;
+
+    use nkeys::KeyPair;
+
+    use super::{Credentials, CredentialsFile};
+
+    fn credentials(jwt: &str, key: &KeyPair) -> String {
+        let seed = key.seed().expect("a new key has a seed");
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        )
+    }
+
+    #[test]
+    fn a_replaced_credentials_file_is_used_at_the_next_connection_if_it_is_valid() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("worker.creds");
+        let (old, new) = (KeyPair::new_user(), KeyPair::new_user());
+        fs::write(&path, credentials("a.old.c", &old)).expect("written");
+        let file = CredentialsFile::open(&path).expect("valid");
+        for (text, jwt, key) in [
+            (None, "a.old.c", &old),
+            (Some("half of the new".to_owned()), "a.old.c", &old),
+            (Some(credentials("a.new.c", &new)), "a.new.c", &new),
+        ] {
+            if let Some(text) = text {
+                fs::write(&path, text).expect("written");
+            }
+            let auth = file.answer(b"nonce").expect("answered");
+            assert_eq!(auth.jwt.as_deref(), Some(jwt));
+            let signature = auth.signature.expect("signed");
+            key.verify(b"nonce", &signature).expect("signed by the key");
+        }
+        fs::remove_file(&path).expect("removed");
+        let auth = file.answer(b"nonce").expect("answered");
+        assert_eq!(auth.jwt.as_deref(), Some("a.new.c"));
+        let credentials = Credentials::File(path);
+        credentials.check_file().expect_err("the file is missing");
+        assert_eq!(Credentials::Anonymous.check_file().expect("no file"), None);
+    }
 
     #[test]
     fn a_user_has_an_inbox_prefix_if_its_name_fits_into_a_subject() {

@@ -1,18 +1,18 @@
 //! The options that every program has for its log and its traces, and the set-up of both.
 
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-
 use crate::endpoint::{Endpoint, InvalidEndpoint};
 use crate::export::{ExportError, TracesGuard, install_exporter};
-use crate::log::{self, LogFormat};
+use crate::log::{self, InstalledLog, LogFilter, LogFormat};
 
-/// The options `--log-format` and `--otlp-endpoint`.
+/// The options `--log`, `--log-format` and `--otlp-endpoint`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Log and traces")]
 #[group(skip)]
 pub struct Arguments {
+    /// The filter of log lines: a level such as info or debug, or a filter of Rust's tracing; read
+    /// again from the configuration file on SIGHUP
+    #[arg(long, env = "SCUTTLE_LOG", value_name = "FILTER")]
+    pub log: Option<LogFilter>,
     /// The format of log lines
     #[arg(
         long,
@@ -61,21 +61,21 @@ impl Arguments {
         }
     }
 
-    /// Sets up the log, and the traces of `service` if there is a collector. `default_filter`
-    /// selects the log lines unless `SCUTTLE_LOG` contains a valid filter. Dropping the returned
-    /// guard ends the traces.
+    /// Installs the log of this process. `default_filter` selects the log lines unless an option
+    /// does.
+    pub fn install_log(&self, default_filter: &'static str) -> InstalledLog {
+        log::install(self.log_format, self.log.as_ref(), default_filter)
+    }
+
+    /// Sets up the traces of `service` if there is a collector. Dropping the returned guard ends
+    /// the traces.
     ///
     /// # Errors
-    /// If the collector or the export of traces is misconfigured. The log is set up nevertheless.
-    pub fn install(
+    /// If the collector or the export of traces is misconfigured.
+    pub fn install_traces(
         &self,
         service: &'static str,
-        default_filter: &str,
     ) -> Result<Option<TracesGuard>, TelemetryError> {
-        let layer = log::build_stderr_layer(self.log_format);
-        tracing_subscriber::registry()
-            .with(layer.with_filter(log::build_filter(default_filter)))
-            .init();
         let endpoint = self.find_endpoint(|name| std::env::var(name).ok())?;
         let traces = endpoint.map(|endpoint| install_exporter(service, &endpoint));
         Ok(traces.transpose()?)

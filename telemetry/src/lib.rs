@@ -10,6 +10,6 @@ pub mod log;
 pub mod span;
 
 pub use arguments::Arguments;
-pub use log::LogFormat;
+pub use log::{InstalledLog, LogFormat};
 pub use opentelemetry::KeyValue;
 pub use span::{Span, SpanKind, now_if_enabled, start_span};

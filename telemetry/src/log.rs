@@ -1,12 +1,17 @@
 //! The set-up of the log on standard error, as text or as JSON lines.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Stderr, Write};
+use std::str::FromStr;
 
 use clap::ValueEnum;
 use scuttle_schemas::{escape_hidden, escape_hidden_in_json};
-use tracing::Subscriber;
+use tracing::{Subscriber, info, warn};
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -17,10 +22,55 @@ pub enum LogFormat {
     Json,
 }
 
-/// Returns the filter of log lines from `SCUTTLE_LOG`, or from `default` if the variable is missing
-/// or invalid.
-pub fn build_filter(default: &str) -> EnvFilter {
-    EnvFilter::try_from_env("SCUTTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default))
+/// A valid filter of log lines: a level, or directives of Rust's `tracing`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        EnvFilter::try_new(text).map(|_| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The installed log, whose filter can be replaced.
+#[derive(Debug)]
+pub struct InstalledLog {
+    default: &'static str,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+impl InstalledLog {
+    /// Replaces the filter by `filter`, or by the default if it is `None`, and logs that as the
+    /// effect of SIGHUP.
+    pub fn reload(&self, filter: Option<&LogFilter>) {
+        let filter = filter.map_or(self.default, |filter| &filter.0);
+        match self.handle.reload(EnvFilter::new(filter)) {
+            Ok(()) => info!("SIGHUP: the log filter is {filter}"),
+            Err(error) => warn!("SIGHUP: cannot set the log filter {filter}: {error}"),
+        }
+    }
+}
+
+/// Installs the log of this process. Without `filter`, `default` selects the log lines.
+pub fn install(
+    format: LogFormat,
+    filter: Option<&LogFilter>,
+    default: &'static str,
+) -> InstalledLog {
+    let filter = EnvFilter::new(filter.map_or(default, |filter| &filter.0));
+    let (filter, handle) = reload::Layer::new(filter);
+    tracing_subscriber::registry()
+        .with(build_stderr_layer(format).with_filter(filter))
+        .init();
+    InstalledLog { default, handle }
 }
 
 /// Returns the layer that writes log lines to standard error.

@@ -12,6 +12,7 @@ use scuttle_settings::error::SettingsError;
 use scuttle_telemetry::LogFormat;
 use scuttle_telemetry::arguments::InvalidVariable;
 use scuttle_telemetry::endpoint::Endpoint;
+use scuttle_telemetry::log::LogFilter;
 
 use crate::http::static_files::NatsUrls;
 
@@ -22,6 +23,8 @@ pub struct Config {
     /// The directory that contains the store.
     pub data_dir: PathBuf,
     pub journal: Journal,
+    /// The filter of log lines. `None` means the default.
+    pub log: Option<LogFilter>,
     pub log_format: LogFormat,
     /// The path of the audit log. `None` means standard output.
     pub audit_log: Option<PathBuf>,
@@ -188,6 +191,7 @@ impl Options {
             nats: self.nats.connect_config(),
             data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
             journal,
+            log: self.telemetry.log,
             log_format: self.telemetry.log_format,
             audit_log: self.audit_log,
             http: self.http,

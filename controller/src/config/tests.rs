@@ -74,6 +74,7 @@ fn options_that_are_not_set_have_defaults() {
         nats: connect_config("nats://127.0.0.1:4222", Credentials::Anonymous),
         data_dir: PathBuf::from("/d"),
         journal: Journal::Own,
+        log: None,
         log_format: LogFormat::Text,
         audit_log: None,
         http: None,
@@ -112,6 +113,7 @@ fn flags_take_precedence_over_the_environment_and_the_environment_over_the_file(
             "nats_password",
             ["p1", "p2", "p3"],
         ),
+        ("--log", "SCUTTLE_LOG", "log", ["error", "warn", "info"]),
         (
             "--log-format",
             "SCUTTLE_LOG_FORMAT",
@@ -170,6 +172,11 @@ fn flags_take_precedence_over_the_environment_and_the_environment_over_the_file(
             ),
             data_dir: PathBuf::from(format!("d{layer}")),
             journal: Journal::Own,
+            log: Some(
+                ["error", "warn", "info"][usize::from(layer) - 1]
+                    .parse()
+                    .expect("a filter"),
+            ),
             log_format: if layer == 2 {
                 LogFormat::Json
             } else {

@@ -3,4 +3,5 @@
 mod abnormal_exit;
 mod configuration;
 mod crashes;
+mod hangup;
 mod nats_service;

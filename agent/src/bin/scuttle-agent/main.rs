@@ -16,9 +16,10 @@ use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
 use scuttle_nats::Credentials;
 use scuttle_schemas::{HostId, Text, subjects};
+use scuttle_telemetry::InstalledLog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use args::Args;
 
@@ -28,10 +29,8 @@ fn main() -> ExitCode {
         (Ok(docker), Ok(evidence)) => (docker, evidence),
         (Err(usage), _) | (_, Err(usage)) => usage.exit(),
     };
-    let traces = match args
-        .telemetry
-        .install("scuttle-agent", "info,async_nats=off")
-    {
+    let log = args.telemetry.install_log("info,async_nats=off");
+    let traces = match args.telemetry.install_traces("scuttle-agent") {
         Ok(traces) => traces,
         Err(error) => {
             error!("{error}");
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .context("cannot start the async runtime")
-        .and_then(|runtime| runtime.block_on(run_until_signal(&args, docker, evidence)));
+        .and_then(|runtime| runtime.block_on(run_until_signal(&args, docker, evidence, &log)));
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,7 +62,9 @@ async fn run_until_signal(
     args: &Args,
     docker: DockerSettings,
     evidence: Option<EvidenceSettings>,
+    log: &InstalledLog,
 ) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let signalled = async {
@@ -72,9 +73,28 @@ async fn run_until_signal(
             _ = interrupt.recv() => info!("SIGINT: stopping"),
         }
     };
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload(args, log);
+        }
+    };
     tokio::select! {
         ended = run(args, docker, evidence) => ended,
         () = signalled => Ok(()),
+        () = reloads => Ok(()),
+    }
+}
+
+/// Reads the log filter and the credentials again. A connection that is up keeps its credentials.
+fn reload(args: &Args, log: &InstalledLog) {
+    match scuttle_settings::parse::<Args>() {
+        Ok(args) => log.reload(args.telemetry.log.as_ref()),
+        Err(error) => warn!("SIGHUP: {error}; the log filter stays as it was"),
+    }
+    match args.nats.connect_config().credentials.check_file() {
+        Ok(Some(path)) => info!("SIGHUP: the next connection uses {}", path.display()),
+        Ok(None) => {}
+        Err(error) => warn!("SIGHUP: {error}; the next connection uses the old credentials"),
     }
 }
 

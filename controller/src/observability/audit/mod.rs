@@ -17,7 +17,6 @@ use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::truncate_chars;
 use scuttle_schemas::types::text::MAX_TEXT_CHARS;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::clock;
@@ -227,26 +226,15 @@ impl Audit {
         }
     }
 
-    /// Starts a task that reopens the file at each SIGHUP, as log rotation requires. Without a
-    /// file, SIGHUP keeps its default effect.
-    ///
-    /// # Errors
-    /// If the process cannot handle signals.
-    pub fn reopen_on_hangup(&self) -> std::io::Result<()> {
+    /// Reopens the file after a SIGHUP, as log rotation requires. Does nothing without a file.
+    pub fn reopen(&self) {
         if !self.0.is_file() {
-            return Ok(());
+            return;
         }
-        let mut hangups = signal(SignalKind::hangup())?;
-        let log = self.0.clone();
-        tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                match log.reopen() {
-                    Ok(()) => info!("SIGHUP: reopened the audit log"),
-                    Err(error) => warn!("SIGHUP: {error}; continuing with the old file"),
-                }
-            }
-        });
-        Ok(())
+        match self.0.reopen() {
+            Ok(()) => info!("SIGHUP: reopened the audit log"),
+            Err(error) => warn!("SIGHUP: {error}; continuing with the old file"),
+        }
     }
 }
 
