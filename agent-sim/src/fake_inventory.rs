@@ -57,5 +57,6 @@ pub(crate) fn build_shard(rng: SeededRng, host: &HostId, decky: &DeckyId) -> Rep
         )),
         labels: Labels::try_from(labels).unwrap_or_default(),
         deployment: None,
+        reason: None,
     }
 }

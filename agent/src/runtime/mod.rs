@@ -66,6 +66,7 @@ impl FromIterator<ReportedShard> for Inventory {
 ///             decky_ip: None,
 ///             labels: Labels::default(),
 ///             deployment: None,
+///             reason: None,
 ///         };
 ///         Ok(deckies.iter().map(shard).collect())
 ///     }

@@ -179,5 +179,6 @@ fn reported(number: usize) -> ReportedShard {
         decky_ip: Some("10.0.0.7".to_owned()),
         labels: Labels::default(),
         deployment: None,
+        reason: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use scuttle_schemas::agents::ReportedShard;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, Deployment, HostId, MAX_SHARDS_PER_HOST, Timestamp};
+use scuttle_schemas::{DeckyId, Deployment, HostId, MAX_SHARDS_PER_HOST, Note, Text, Timestamp};
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::record::change::Change;
@@ -165,7 +165,7 @@ fn decide_listed(
         {
             (row.state, row.last_error.clone())
         }
-        _ => (ShardState::from(shard.state), None),
+        _ => (ShardState::from(shard.state), reason(shard.reason)),
     };
     let row = ShardRow {
         host: host.row.host.clone(),
@@ -196,6 +196,11 @@ fn decide_listed(
             ..row
         }),
     }
+}
+
+/// Returns the reason that an agent reports for the state of a shard, as the shard's last error.
+fn reason(reported: Option<Note>) -> Option<Text> {
+    reported.map(|reason| Text::from(reason.as_str()))
 }
 
 /// Returns whether an agent reports another deployment of the decky than the one in the record.
@@ -252,6 +257,32 @@ mod tests {
         swarm.heartbeat_with_deployments("h", report(7, 3), &[("a", "1")]);
         assert_eq!(deployment(&mut swarm).as_deref(), Some("2"));
         assert_eq!(swarm.states("h"), "a:Running");
+    }
+
+    #[test]
+    fn the_reason_for_a_state_is_the_last_error_until_the_state_is_better() {
+        let mut swarm = swarm_with_deployment();
+        let reason = |swarm: &mut Scenario| {
+            let shards = swarm.shards("h");
+            let error = shards[0].last_error.as_ref();
+            error.map(|error| error.as_str().to_owned())
+        };
+        let exited = "container a-ssh exited with code 137";
+        swarm.heartbeat_with_reason("h", report(7, 2), "a", Some(exited));
+        assert_eq!(reason(&mut swarm).as_deref(), Some(exited));
+        swarm.crash_and_restart();
+        assert_eq!(reason(&mut swarm).as_deref(), Some(exited));
+        // The reason returns with the first inventory after an operation that was cancelled.
+        let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        swarm.heartbeat_with_reason("h", report(7, 3), "a", Some(exited));
+        assert_eq!(swarm.states("h"), "a:TearingDown");
+        assert_eq!(reason(&mut swarm), None);
+        swarm.try_cancel(accepted.operation_id);
+        assert!(swarm.heartbeat("h", report(7, 4), None).0.send_inventory);
+        swarm.heartbeat_with_reason("h", report(7, 5), "a", Some(exited));
+        assert_eq!(reason(&mut swarm).as_deref(), Some(exited));
+        swarm.heartbeat_with_reason("h", report(7, 6), "a", None);
+        assert_eq!(reason(&mut swarm), None);
     }
 
     #[test]

@@ -43,7 +43,14 @@ impl State {
             put: self.released_rows(&row),
             removed: Vec::new(),
         };
+        // The record no longer has the reasons for these states.
+        let lacks_reason =
+            |row: &ShardRow| matches!(row.state, ShardState::Degraded | ShardState::Failed);
+        let is_requested = changes.put.iter().any(lacks_reason);
         self.change_shards(now, changes);
+        if let Some(host) = self.hosts.get_mut(&row.host) {
+            host.inventory.is_requested |= is_requested;
+        }
         self.put_operation(row.clone());
         self.send_new_cancel_command(now, &row);
         let operation = self.operation_record(&row);

@@ -16,6 +16,9 @@ use crate::state::host::Host;
 const AGENT: &str = "agent";
 /// The `what` of an operation that waits until its agent finishes another operation of the host.
 const OPERATION: &str = "operation";
+/// The `what` of an operation that its agent has started, while the agent cannot read the deckies
+/// of its host, for example because Docker is unavailable.
+const RUNTIME: &str = "runtime";
 /// The `what` of an operation whose agent has started the teardown, but has not finished it.
 const TEARDOWN: &str = "teardown";
 
@@ -108,12 +111,18 @@ fn describe_running(host: &Host, row: &OperationRow) -> WaitingFor {
     }
     let progress = host.progress.as_ref();
     let progress = progress.filter(|progress| progress.operation == row.id);
-    WaitingFor {
-        what: TEARDOWN.into(),
-        detail: progress.map_or("the agent has started it".into(), |progress| {
+    let detail: Cow<'static, str> =
+        progress.map_or("the agent has started it".into(), |progress| {
             let (at, step) = (progress.reported_at, &progress.step);
             format!("the agent said at {at}: {step}").into()
-        }),
+        });
+    let (what, detail) = match &host.row.inventory_error {
+        Some(cause) => (RUNTIME, format!("{}; {detail}", cause.as_str()).into()),
+        None => (TEARDOWN, detail),
+    };
+    WaitingFor {
+        what: what.into(),
+        detail,
         since: started_at,
         next_attempt_at: None,
     }

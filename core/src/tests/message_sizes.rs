@@ -43,6 +43,7 @@ fn longest_shard(number: usize) -> ReportedShard {
         decky_ip: Some(long(64)),
         labels: longest_labels(),
         deployment: Some("d".repeat(64).parse().expect("a deployment")),
+        reason: Some(Note::from(long(256).as_str())),
     }
 }
 

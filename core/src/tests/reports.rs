@@ -73,6 +73,27 @@ impl Scenario {
             .expect("an active host");
     }
 
+    /// Sends a heartbeat with a full inventory of one decky, degraded if there is a reason.
+    pub(crate) fn heartbeat_with_reason(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        decky: &str,
+        reason: Option<&str>,
+    ) {
+        let state = match reason {
+            Some(_) => ReportedState::Degraded,
+            None => ReportedState::Running,
+        };
+        let shard = ReportedShard {
+            state,
+            reason: reason.map(Note::from),
+            ..running_decky(decky)
+        };
+        self.send_heartbeat(host, report, WHOLE, Some(vec![shard]))
+            .expect("an active host");
+    }
+
     /// Sends a heartbeat with a full inventory of running deckies, each with its deployment. An
     /// empty string means that the agent does not report the decky's deployment.
     pub(crate) fn heartbeat_with_deployments(
@@ -247,5 +268,6 @@ fn running_decky(decky: &str) -> ReportedShard {
         decky_ip: None,
         labels: Labels::default(),
         deployment: None,
+        reason: None,
     }
 }

@@ -13,7 +13,8 @@ use crate::state::State;
 
 /// The error of an operation that no agent has started.
 const UNDELIVERED: &str = "undelivered";
-/// The error of an operation that an agent has started, but whose result has not arrived.
+/// The error of an operation that an agent has started, but whose result has not arrived. The
+/// reason follows if the agent cannot read its inventory, for example without Docker.
 const UNFINISHED: &str = "unfinished";
 /// The error for a shard that a newer operation has taken over.
 const TAKEN_OVER: &str = "taken over by a newer operation";
@@ -29,8 +30,11 @@ impl State {
             return;
         };
         let has_started = operation.state == OperationState::Running;
-        let error = if has_started { UNFINISHED } else { UNDELIVERED };
-        let error = Text::from(error);
+        let error = match &host.row.inventory_error {
+            _ if !has_started => Text::from(UNDELIVERED),
+            Some(cause) => Text::from(format!("{UNFINISHED}: {}", cause.as_str()).as_str()),
+            None => Text::from(UNFINISHED),
+        };
         // An inventory from before the acceptance proves nothing.
         let has_proof = host.inventory.is_newer_than(id);
 
@@ -93,6 +97,42 @@ mod tests {
     use scuttle_schemas::operations::OperationState;
 
     use crate::tests::scenario::{Page, Scenario, report};
+
+    #[test]
+    fn an_operation_names_what_its_agent_cannot_reach_while_it_waits_and_when_it_has_timed_out() {
+        const CAUSE: &str = "cannot reach the Docker Engine at unix:///var/run/docker.sock";
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.heartbeat("h", report(7, 1), Some(&["a"]));
+        let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        let id = accepted.operation_id;
+        swarm.report_started("h", 7, id);
+        let what = |swarm: &mut Scenario| {
+            let waiting_for = swarm.operation(id).waiting_for.expect("open");
+            (
+                waiting_for.what.into_owned(),
+                waiting_for.detail.into_owned(),
+            )
+        };
+        assert_eq!(what(&mut swarm).0, "teardown");
+        swarm.inventory_error = Some(CAUSE);
+        swarm.heartbeat("h", report(7, 2), None);
+        let (waits_for, detail) = what(&mut swarm);
+        assert_eq!(waits_for, "runtime");
+        assert!(
+            detail.contains(CAUSE) && detail.contains("started"),
+            "{detail}"
+        );
+        swarm.advance_online_ms("h", report(7, 2), 610_000);
+        let operation = swarm.operation(id);
+        assert_eq!(operation.state, OperationState::TimedOut);
+        let expected = format!("unfinished: {CAUSE}");
+        let error = operation.error.expect("an error");
+        assert_eq!(error.as_str(), expected);
+        let shards = swarm.shards("h");
+        let error = shards[0].last_error.as_ref().expect("an error");
+        assert_eq!(error.as_str(), expected);
+    }
 
     /// The agent read the inventory before the acceptance, and `a` may have been deployed since.
     #[test]

@@ -309,6 +309,10 @@ pub struct ReportedShard {
     /// Absent if the agent does not report deployments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
+    /// The reason why the decky is degraded or failed, which names the container. Absent in other
+    /// states. It becomes the `last_error` of the shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Note>,
 }
 
 message_type!(

@@ -220,6 +220,7 @@ fn build_inventory(deckies: &[&str]) -> Inventory {
         decky_ip: None,
         labels: Labels::default(),
         deployment: None,
+        reason: None,
     };
     deckies.iter().map(shard).collect()
 }

@@ -1,10 +1,11 @@
 //! Groups the containers and networks of a listing into deckies, and derives the report of a decky.
 //! The rules are pure functions of the listing and the register of known deckies.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{ReportedShard, ReportedState};
-use scuttle_schemas::{DeckyId, Labels, Services};
+use scuttle_schemas::{DeckyId, Labels, Note, Services};
 
 use super::super::engine::container::{
     Condition, Container, MANAGED_LABEL, PROTECTED_LABEL, UnreadableContainer,
@@ -178,13 +179,15 @@ impl Deckies {
     pub(crate) fn to_reported_shards(&self, register: &Register) -> Vec<ReportedShard> {
         let to_shard = |(decky_id, decky): (&DeckyId, &Decky)| {
             let known = register.get(decky_id);
+            let (state, reason) = decky.to_state();
             ReportedShard {
                 decky_id: decky_id.clone(),
-                state: decky.to_state(),
+                state,
                 services: to_services(&decky.members),
                 decky_ip: choose_address(&decky.members),
                 labels: decky.to_labels(),
                 deployment: known.and_then(|known| known.deployment.parse().ok()),
+                reason: reason.as_deref().map(Note::from),
             }
         };
         self.by_id.iter().map(to_shard).collect()
@@ -205,7 +208,8 @@ impl Decky {
         self.members.iter().any(|member| member.container.protected)
     }
 
-    /// Returns the state of the decky:
+    /// Returns the state of the decky, and the reason for it unless it is `pending` or `running`.
+    /// The state is:
     ///
     /// - `failed` if a container is dead, or if no readable container is left.
     /// - `degraded` if a container is stopped, paused or unhealthy, or if all containers were
@@ -215,22 +219,27 @@ impl Decky {
     ///
     /// Completed containers are ignored. Containers created by `docker compose run` are ignored
     /// unless the decky has no others.
-    fn to_state(&self) -> ReportedState {
+    fn to_state(&self) -> (ReportedState, Option<String>) {
         if self.members.is_empty() {
-            return ReportedState::Failed;
+            let reason = "none of its containers is left or can be read";
+            return (ReportedState::Failed, Some(reason.to_owned()));
         }
         let members = self.members.iter().map(|member| &member.container);
         let lasting =
             members.filter(|container| !container.one_off && !self.is_complete(container));
-        match lasting.map(|container| container.condition).max() {
-            Some(Condition::Dead) => ReportedState::Failed,
-            Some(Condition::Stopped | Condition::Unhealthy) => ReportedState::Degraded,
-            Some(Condition::Starting) => ReportedState::Pending,
-            // Only containers created by `docker compose run` are left.
-            None if self.members.iter().all(|member| member.container.one_off) => {
-                ReportedState::Degraded
+        let lasting: Vec<_> = lasting.collect();
+        let worst = lasting.iter().map(|container| container.condition).max();
+        match worst {
+            Some(Condition::Dead) => (ReportedState::Failed, describe_problems(&lasting)),
+            Some(Condition::Stopped | Condition::Unhealthy) => {
+                (ReportedState::Degraded, describe_problems(&lasting))
             }
-            Some(Condition::Running) | None => ReportedState::Running,
+            Some(Condition::Starting) => (ReportedState::Pending, None),
+            None if self.members.iter().all(|member| member.container.one_off) => {
+                let reason = "only containers of `docker compose run` are left";
+                (ReportedState::Degraded, Some(reason.to_owned()))
+            }
+            Some(Condition::Running) | None => (ReportedState::Running, None),
         }
     }
 
@@ -250,6 +259,25 @@ impl Decky {
         }
         Labels::try_from(labels).unwrap_or_default()
     }
+}
+
+/// Describes the problem of the container in the worst condition, and counts the others that have
+/// one.
+fn describe_problems(containers: &[&Container]) -> Option<String> {
+    let with_problem = containers
+        .iter()
+        .filter(|container| container.problem.is_some());
+    let mut with_problem: Vec<_> = with_problem.collect();
+    // The sort is stable, and the containers are sorted by name.
+    with_problem.sort_by_key(|container| Reverse(container.condition));
+    let (worst, others) = with_problem.split_first()?;
+    let problem = worst.problem.as_deref().unwrap_or_default();
+    let others = match others.len() {
+        0 => String::new(),
+        1 => "; 1 other container has a problem".to_owned(),
+        count => format!("; {count} other containers have problems"),
+    };
+    Some(format!("container {} {problem}{others}", worst.name))
 }
 
 /// Returns the name of the decky, and the service, of a container in a `decnet` project. A base

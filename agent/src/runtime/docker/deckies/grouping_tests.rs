@@ -283,6 +283,37 @@ fn the_state_of_a_decky_depends_on_its_containers() {
 }
 
 #[test]
+fn a_decky_that_does_not_run_completely_names_the_worst_container_and_its_problem() {
+    use Condition::{Running, Stopped, Unhealthy};
+    let reason = |containers: &[(&str, Condition, Option<&str>)]| {
+        let containers = containers
+            .iter()
+            .map(|(name, condition, problem)| Container {
+                condition: *condition,
+                problem: problem.map(ToOwned::to_owned),
+                ..container("p", name, name, None)
+            });
+        let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
+        let deckies = group(&preset, containers);
+        let shards = deckies.to_reported_shards(&empty_register());
+        let reason = shards[0].reason.as_ref();
+        reason.map(|reason| reason.as_str().to_owned())
+    };
+    let paused = ("a", Unhealthy, Some("is paused"));
+    let exited = ("b", Stopped, Some("exited with code 137"));
+    let running = ("c", Running, None);
+    assert_eq!(reason(&[running]), None);
+    assert_eq!(
+        reason(&[paused, running]).as_deref(),
+        Some("container a is paused")
+    );
+    assert_eq!(
+        reason(&[paused, exited, running]).as_deref(),
+        Some("container b exited with code 137; 1 other container has a problem")
+    );
+}
+
+#[test]
 fn containers_that_were_meant_to_exit_do_not_degrade_a_decky() {
     let preset = Preset::Compose(ProjectFilter::Prefixed(String::new()));
     let web = Container {

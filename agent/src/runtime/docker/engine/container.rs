@@ -58,6 +58,9 @@ pub(crate) struct Container {
     /// The id of the container whose network this container shares.
     pub(crate) shares_network_of: Option<String>,
     pub(crate) condition: Condition,
+    /// What is wrong with the container, such as `exited with code 1`. `None` while it runs or
+    /// starts.
+    pub(crate) problem: Option<String>,
     /// Whether the container has exited with code 0.
     pub(crate) completed: bool,
     /// The network name and IPv4 address of each endpoint, sorted by network.
@@ -211,6 +214,7 @@ impl Container {
             .collect();
         addresses.sort();
         let status = listed.status.unwrap_or_default();
+        let state = listed.state.as_deref().unwrap_or_default();
         Some(Self {
             name,
             project,
@@ -224,7 +228,8 @@ impl Container {
             fleet_service: label(FLEET_SERVICE_LABEL),
             shares_network_of: mode
                 .and_then(|mode| Some(mode.strip_prefix("container:")?.to_owned())),
-            condition: to_condition(listed.state.as_deref().unwrap_or_default(), &status),
+            condition: to_condition(state, &status),
+            problem: describe_problem(state, &status),
             completed: status.starts_with("Exited (0)"),
             addresses,
             image: listed.image.unwrap_or_default(),
@@ -265,6 +270,20 @@ fn to_condition(state: &str, status: &str) -> Condition {
         "paused" => Condition::Unhealthy,
         "dead" => Condition::Dead,
         _ => Condition::Stopped,
+    }
+}
+
+/// Returns what is wrong with a container that neither runs nor starts. The text has no times, so
+/// that it changes only with the container.
+fn describe_problem(state: &str, status: &str) -> Option<String> {
+    let exit_code = || status.strip_prefix("Exited (")?.split_once(')');
+    match (to_condition(state, status), exit_code()) {
+        (Condition::Running | Condition::Starting, _) => None,
+        (Condition::Unhealthy, _) if state == "paused" => Some("is paused".to_owned()),
+        (Condition::Unhealthy, _) => Some("fails its health check".to_owned()),
+        (Condition::Stopped, Some((code, _))) => Some(format!("exited with code {code}")),
+        (Condition::Stopped, None) => Some(format!("is in the state {state:?}")),
+        (Condition::Dead, _) => Some("is dead: Docker could not remove it".to_owned()),
     }
 }
 
@@ -336,6 +355,16 @@ mod tests {
             );
             let container = parse(&text).expect("of a project");
             assert_eq!(container.condition, expected, "{state}, {status}");
+            let problem = match (state, status) {
+                ("exited", _) => Some("exited with code 0"),
+                ("stopped", _) => Some("is in the state \"stopped\""),
+                ("a new state", _) => Some("is in the state \"a new state\""),
+                ("paused", _) => Some("is paused"),
+                ("dead", _) => Some("is dead: Docker could not remove it"),
+                (_, "Up 3 minutes (unhealthy)") => Some("fails its health check"),
+                _ => None,
+            };
+            assert_eq!(container.problem.as_deref(), problem, "{state}, {status}");
             assert_eq!(container.name, "a");
         }
     }

@@ -141,6 +141,7 @@ impl Deckies {
             decky_ip: Some(format!("10.0.0.{}", self.generations[name])),
             labels: Labels::default(),
             deployment: self.deployment(name),
+            reason: None,
         };
         Observation {
             inventory: self.running.iter().map(shard).collect::<Vec<_>>().into(),
