@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::connect_config::{ConnectConfig, DEFAULT_URL};
@@ -17,6 +18,15 @@ pub struct Arguments {
     pub nats_url: Option<String>,
     credentials: Credentials,
     tls: Tls,
+    flags: Flags,
+}
+
+/// The settings of which at least one option was given as a flag.
+#[derive(Debug, Clone, Copy)]
+struct Flags {
+    url: bool,
+    credentials: bool,
+    tls: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -44,7 +54,8 @@ struct Options {
         long,
         visible_alias = "creds",
         env = "SCUTTLE_NATS_CREDS",
-        value_name = "FILE"
+        value_name = "FILE",
+        conflicts_with_all = ["nats_user", "nats_password"]
     )]
     nats_creds: Option<PathBuf>,
     /// Trust only the certificate authorities in this PEM file, and require TLS
@@ -68,26 +79,61 @@ impl Arguments {
             tls: self.tls.clone(),
         }
     }
+
+    /// Returns whether any option was given.
+    pub fn is_any_given(&self) -> bool {
+        self.nats_url.is_some()
+            || self.credentials != Credentials::Anonymous
+            || self.tls != Tls::default()
+    }
+
+    /// Replaces the settings in `config` for which options were given. If `flags_only` is true,
+    /// ignores the options that were given by the environment or a file.
+    pub fn apply_to(&self, config: &mut ConnectConfig, flags_only: bool) {
+        let is_used = |is_given: bool, is_flag: bool| is_given && (is_flag || !flags_only);
+        if is_used(self.nats_url.is_some(), self.flags.url) {
+            config.url = self.connect_config().url;
+        }
+        let has_credentials = self.credentials != Credentials::Anonymous;
+        if is_used(has_credentials, self.flags.credentials) {
+            config.credentials = self.credentials.clone();
+        }
+        if is_used(self.tls != Tls::default(), self.flags.tls) {
+            config.tls = self.tls.clone();
+        }
+    }
+}
+
+impl Flags {
+    fn new(matches: &ArgMatches) -> Self {
+        let is_flag = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let any_is_flag = |ids: &[&str]| ids.iter().any(is_flag);
+        Self {
+            url: any_is_flag(&["nats_url"]),
+            credentials: any_is_flag(&["nats_user", "nats_password", "nats_creds"]),
+            tls: any_is_flag(&["tls_ca", "tls_cert", "tls_key"]),
+        }
+    }
 }
 
 impl Options {
-    fn check(self) -> Result<Arguments, clap::Error> {
+    fn check(self, flags: Flags) -> Result<Arguments, clap::Error> {
         let credentials = match (self.nats_user, self.nats_password, self.nats_creds) {
             (None, None, None) => Credentials::Anonymous,
             (Some(user), Some(password), None) => Credentials::Password { user, password },
             (None, None, Some(file)) => Credentials::File(file),
-            (Some(_), None, None) => return Err(half("nats_user", "nats_password")),
-            (None, Some(_), None) => return Err(half("nats_password", "nats_user")),
+            (Some(_), None, None) => return Err(half("--nats-user", "--nats-password")),
+            (None, Some(_), None) => return Err(half("--nats-password", "--nats-user")),
             (_, _, Some(_)) => {
                 return Err(clap::Error::raw(
                     ErrorKind::ArgumentConflict,
-                    "nats_creds and nats_user or nats_password are given (by flag, environment or file), but only one kind of NATS credentials can be used",
+                    "--nats-creds cannot be used with --nats-user or --nats-password: remove one of them from the environment or the configuration file",
                 ));
             }
         };
         let own = match (self.tls_cert, self.tls_key) {
-            (Some(_), None) => return Err(half("tls_cert", "tls_key")),
-            (None, Some(_)) => return Err(half("tls_key", "tls_cert")),
+            (Some(_), None) => return Err(half("--tls-cert", "--tls-key")),
+            (None, Some(_)) => return Err(half("--tls-key", "--tls-cert")),
             (certificate, key) => certificate.zip(key),
         };
         Ok(Arguments {
@@ -97,22 +143,21 @@ impl Options {
                 ca: self.tls_ca,
                 own,
             },
+            flags,
         })
     }
 }
 
 fn half(given: &str, missing: &str) -> clap::Error {
-    let text = format!(
-        "{given} is given without {missing} (by flag, environment or file), but both are required"
-    );
+    let text = format!("{given} needs {missing} too");
     clap::Error::raw(ErrorKind::MissingRequiredArgument, text)
 }
 
-// The combination is checked here and not by clap, because an option may also come from a
-// configuration file, which clap does not know.
+// The combination is checked here and not only by clap, because an option may also come from the
+// environment or a configuration file, whose values clap does not check for conflicts.
 impl FromArgMatches for Arguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Options::from_arg_matches(matches)?.check()
+        Options::from_arg_matches(matches)?.check(Flags::new(matches))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -155,11 +200,14 @@ mod tests {
         Program::command().debug_assert();
         let user = ["--nats-user", "u", "--nats-password", "p"];
         for (flags, word) in [
-            (&user[..2], "without nats_password"),
-            (&user[2..], "without nats_user"),
-            (&["--tls-cert", "c"], "without tls_key"),
-            (&["--tls-key", "k"], "without tls_cert"),
-            (&[&user[..], &["--nats-creds", "f"]].concat(), "only one"),
+            (&user[..2], "needs --nats-password"),
+            (&user[2..], "needs --nats-user"),
+            (&["--tls-cert", "c"], "needs --tls-key"),
+            (&["--tls-key", "k"], "needs --tls-cert"),
+            (
+                &[&user[..], &["--nats-creds", "f"]].concat(),
+                "cannot be used with",
+            ),
         ] {
             let error = parse(flags).expect_err("rejected");
             assert!(error.to_string().contains(word), "{flags:?}: {error}");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
 
 use crate::error::SettingsError;
@@ -43,11 +44,23 @@ pub fn parse_from<P: Parser>(
         Some(path) => read_file(&command, &path)?,
         None => BTreeMap::new(),
     };
+    let is_flag = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        matches!(flags.try_contains_id(id), Ok(true))
+            && flags.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let has_variable = |arg: &Arg| {
+        let name = arg.get_env().and_then(|name| name.to_str());
+        name.is_some_and(|name| variable(name).is_some())
+    };
+    drop_conflicting(active, &mut values, &has_variable);
     for arg in active.get_arguments() {
         let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
             continue;
         };
-        if let Some(given) = variable(name) {
+        if let Some(given) = variable(name)
+            && !conflicts_with_any(active, arg, &is_flag)
+        {
             value::check(arg, &given).map_err(|cause| SettingsError::Environment {
                 name: name.to_owned(),
                 cause,
@@ -55,6 +68,7 @@ pub fn parse_from<P: Parser>(
             values.insert(arg.get_id().to_string(), given);
         }
     }
+    drop_conflicting(active, &mut values, &is_flag);
     let layered = apply(command, &subcommands, &values);
     let mut matches = layered.clone().try_get_matches_from(args)?;
     let parsed = P::from_arg_matches_mut(&mut matches);
@@ -104,6 +118,30 @@ fn find_file(
     let flag = flags.try_get_one::<PathBuf>(file::OPTION).ok().flatten();
     flag.cloned()
         .or_else(|| variable(file::VARIABLE).map(PathBuf::from))
+}
+
+/// Removes the values of all options that conflict with an option for which `is_set` returns true.
+/// A source of higher precedence sets that option, so it replaces what lower sources say.
+fn drop_conflicting(
+    active: &Command,
+    values: &mut BTreeMap<String, OsString>,
+    is_set: &dyn Fn(&Arg) -> bool,
+) {
+    for arg in active.get_arguments() {
+        if conflicts_with_any(active, arg, is_set) {
+            values.remove(arg.get_id().as_str());
+        }
+    }
+}
+
+/// Returns whether `arg` conflicts with an option for which `is_set` returns true.
+fn conflicts_with_any(active: &Command, arg: &Arg, is_set: &dyn Fn(&Arg) -> bool) -> bool {
+    let conflicts = |a: &Arg, b: &Arg| {
+        let declared = active.get_arg_conflicts_with(a);
+        declared.iter().any(|other| other.get_id() == b.get_id())
+    };
+    let mut others = active.get_arguments();
+    others.any(|other| is_set(other) && (conflicts(arg, other) || conflicts(other, arg)))
 }
 
 /// Reads the file and checks every entry, including entries that only other subcommands use.

@@ -7,7 +7,9 @@
 //! that reads a file flattens [`ConfigFile`] into its options.
 //!
 //! clap treats a value from the environment or the file as a default, so rules such as `requires`
-//! and `conflicts_with` see flags only. A program checks combinations of options after parsing.
+//! see flags only. A program checks such combinations of options after parsing. An option replaces
+//! the options of lower sources that it conflicts with (clap's `conflicts_with`): with a flag for
+//! one of them, the variable of the other one is ignored.
 
 pub mod error;
 mod file;

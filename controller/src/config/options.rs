@@ -1,6 +1,6 @@
 //! The options of a running controller, and the checks of their combinations.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -100,9 +100,7 @@ pub enum ConfigError {
     #[error("the new number of replicas is required; give --replicas")]
     NoReplicas,
     /// An option or subcommand that requires the store `jetstream` is used without it.
-    #[error(
-        "{option} is given (by flag, environment or file) but requires store jetstream; remove it, or set the store"
-    )]
+    #[error("{option} works only with --store jetstream")]
     RequiresJetStream { option: &'static str },
 }
 
@@ -151,8 +149,8 @@ pub(super) struct Options {
     #[arg(long, env = "SCUTTLE_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
     /// Serve the web page, /healthz, /readyz and /metrics at this address, such as 127.0.0.1:8420
-    /// [default: no HTTP]
-    #[arg(long, env = "SCUTTLE_HTTP", value_name = "IP:PORT", value_parser = parse_address)]
+    /// or localhost:8420; :8420 serves them at all addresses of the machine [default: no HTTP]
+    #[arg(long, env = "SCUTTLE_HTTP", value_name = "HOST:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
     /// Addresses at which the web page reaches the WebSocket listeners of the NATS servers,
     /// separated by commas [default: ws://127.0.0.1:8421]
@@ -165,9 +163,24 @@ pub(super) struct Options {
     nats: scuttle_nats::Arguments,
 }
 
+/// Parses the address to listen on. Without a host, the address stands for all IPv4 addresses of
+/// the machine. A host name stands for its first IPv4 address, or else its first address.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it must be IP:PORT, such as 127.0.0.1:8420".to_owned())
+    let invalid = || "it must be HOST:PORT, such as 127.0.0.1:8420 or localhost:8420".to_owned();
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+    let port: u16 = port.parse().map_err(|_| invalid())?;
+    if host.is_empty() {
+        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+    }
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<_> = found
+        .map_err(|cause| format!("cannot find {host}: {cause}"))?
+        .collect();
+    let preferred = found.iter().find(|address| address.is_ipv4());
+    preferred.or(found.first()).copied().ok_or_else(invalid)
 }
 
 impl Options {
@@ -180,9 +193,9 @@ impl Options {
         let otlp_endpoint = self.telemetry.find_endpoint(variable)?;
         let requires_jetstream = |option| Err(ConfigError::RequiresJetStream { option });
         let journal = match self.store.unwrap_or(StoreKind::Redb) {
-            StoreKind::Redb if self.replicas.is_some() => return requires_jetstream("replicas"),
+            StoreKind::Redb if self.replicas.is_some() => return requires_jetstream("--replicas"),
             StoreKind::Redb if self.partitions.is_some() => {
-                return requires_jetstream("partitions");
+                return requires_jetstream("--partitions");
             }
             StoreKind::Redb => Journal::Own,
             StoreKind::JetStream => self.shared_journal(),

@@ -162,32 +162,37 @@ fn flags_take_precedence_over_the_environment_and_the_environment_over_the_file(
             2 => 2,
             _ => 1,
         };
-        let expected = Config {
-            nats: connect_config(
-                &format!("u{layer}"),
-                Credentials::Password {
-                    user: format!("n{layer}"),
-                    password: format!("p{layer}").as_str().into(),
-                },
-            ),
-            data_dir: PathBuf::from(format!("d{layer}")),
-            journal: Journal::Own,
-            log: Some(
-                ["error", "warn", "info"][usize::from(layer) - 1]
-                    .parse()
-                    .expect("a filter"),
-            ),
-            log_format: if layer == 2 {
-                LogFormat::Json
-            } else {
-                LogFormat::Text
+        assert_eq!(config, config_of_layer(layer));
+    }
+}
+
+/// Returns the configuration in which every option has the value that the given layer sets: 1 for
+/// flags, 2 for variables, 3 for the file.
+fn config_of_layer(layer: u16) -> Config {
+    Config {
+        nats: connect_config(
+            &format!("u{layer}"),
+            Credentials::Password {
+                user: format!("n{layer}"),
+                password: format!("p{layer}").as_str().into(),
             },
-            audit_log: Some(PathBuf::from(format!("a{layer}"))),
-            http: Some(SocketAddr::from(([127, 0, 0, 1], layer))),
-            web_nats_url: format!("ws://w{layer}").parse().expect("an address"),
-            otlp_endpoint: Some(format!("http://o{layer}").parse().expect("an address")),
-        };
-        assert_eq!(config, expected);
+        ),
+        data_dir: PathBuf::from(format!("d{layer}")),
+        journal: Journal::Own,
+        log: Some(
+            ["error", "warn", "info"][usize::from(layer) - 1]
+                .parse()
+                .expect("a filter"),
+        ),
+        log_format: if layer == 2 {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        },
+        audit_log: Some(PathBuf::from(format!("a{layer}"))),
+        http: Some(SocketAddr::from(([127, 0, 0, 1], layer))),
+        web_nats_url: format!("ws://w{layer}").parse().expect("an address"),
+        otlp_endpoint: Some(format!("http://o{layer}").parse().expect("an address")),
     }
 }
 
@@ -235,26 +240,66 @@ fn incomplete_and_conflicting_credentials_are_rejected() {
     let user = ("SCUTTLE_NATS_USER", "alice");
     let password = ("SCUTTLE_NATS_PASSWORD", "hunter2");
     let creds = ("SCUTTLE_NATS_CREDS", "/c");
-    let needs = |given, missing| [given, missing];
-    check_rejected(
-        &[],
-        &[user],
-        None,
-        &needs("nats_user is given", "without nats_password"),
-    );
+    check_rejected(&[], &[user], None, &["--nats-user needs --nats-password"]);
     check_rejected(
         &[],
         &[password],
         None,
-        &needs("nats_password is given", "without nats_user"),
+        &["--nats-password needs --nats-user"],
     );
     check_rejected(
         &[],
         &[user, password, creds],
         None,
-        &["nats_creds and nats_user"],
+        &["--nats-creds cannot be used with --nats-user"],
     );
-    check_rejected(&[], &[user, creds], None, &["nats_creds and nats_user"]);
+    check_rejected(
+        &[],
+        &[user, creds],
+        None,
+        &["--nats-creds cannot be used with --nats-user"],
+    );
+}
+
+#[test]
+fn credentials_of_one_kind_replace_those_of_another_kind_from_lower_sources() {
+    let user = [
+        ("SCUTTLE_NATS_USER", "alice"),
+        ("SCUTTLE_NATS_PASSWORD", "hunter2"),
+    ];
+    let creds = [("SCUTTLE_NATS_CREDS", "/c")];
+    let credentials = |flags: &[&str], variables: &[(&str, &str)], file: Option<&str>| {
+        let flags = [&["--data-dir", "/d"], flags].concat();
+        let config = load_config(&flags, variables, file).expect("a configuration");
+        config.nats.credentials
+    };
+    let file_creds = Credentials::File("/c".into());
+    let alice = Credentials::Password {
+        user: "alice".to_owned(),
+        password: "hunter2".into(),
+    };
+    let in_file = Some("nats_user = \"alice\"\nnats_password = \"hunter2\"\n");
+    assert_eq!(credentials(&["--creds", "/c"], &user, None), file_creds);
+    assert_eq!(credentials(&["--creds", "/c"], &[], in_file), file_creds);
+    assert_eq!(credentials(&[], &creds, in_file), file_creds);
+    let flag = ["--nats-user", "alice"];
+    let variables = [creds[0], user[1]];
+    assert_eq!(credentials(&flag, &variables, None), alice);
+    assert_eq!(credentials(&[], &user, Some("nats_creds = \"/c\"")), alice);
+}
+
+#[test]
+fn the_address_of_http_may_have_a_host_name_or_no_host() {
+    for (text, expected) in [
+        ("127.0.0.1:8420", "127.0.0.1:8420"),
+        ("[::1]:8420", "[::1]:8420"),
+        ("localhost:8420", "127.0.0.1:8420"),
+        (":8420", "0.0.0.0:8420"),
+    ] {
+        let flags = ["--data-dir", "/d", "--http", text];
+        let config = load_config(&flags, &[], None).expect("a configuration");
+        assert_eq!(config.http, Some(expected.parse().expect("an address")));
+    }
 }
 
 #[test]
@@ -296,7 +341,7 @@ fn an_error_names_the_flag_or_the_variable() {
         None,
         &["SCUTTLE_LOG_FORMAT"],
     );
-    check_rejected(&["--http", "8420"], &[], None, &["--http", "IP:PORT"]);
+    check_rejected(&["--http", "8420"], &[], None, &["--http", "HOST:PORT"]);
     check_rejected(&[], &[("SCUTTLE_HTTP", "8420")], None, &["SCUTTLE_HTTP"]);
     let variable = ("SCUTTLE_WEB_NATS_URL", "nats://h:4222");
     check_rejected(&[], &[variable], None, &[variable.0, "wss://HOST:PORT"]);
@@ -374,10 +419,10 @@ fn replicas_and_partitions_require_a_shared_journal() {
     let file = "store = \"jetstream\"\nreplicas = 5\npartitions = 8\n";
     assert_eq!(journal(&[], Some(file)), (5, 8));
     for (variable, word) in [
-        (replicas, "replicas is given"),
-        (partitions, "partitions is given"),
+        (replicas, "--replicas works only with --store jetstream"),
+        (partitions, "--partitions works only with --store jetstream"),
     ] {
-        check_rejected(&directory, &[variable], None, &[word, "store jetstream"]);
+        check_rejected(&directory, &[variable], None, &[word]);
     }
     for (variable, words) in [
         (("SCUTTLE_REPLICAS", "6"), ["SCUTTLE_REPLICAS", "1..=5"]),

@@ -27,6 +27,8 @@ struct Options {
     name: String,
     #[arg(long, env = "TEST_PASSWORD", hide_env_values = true)]
     password: Option<String>,
+    #[arg(long, env = "TEST_TOKEN", conflicts_with = "password")]
+    token: Option<String>,
     #[arg(long, env = "TEST_COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
     count: Option<u8>,
     #[arg(long, env = "TEST_COLOUR")]
@@ -104,6 +106,32 @@ fn every_option_comes_from_the_first_source_that_sets_it() {
         let colour = file.map(|_| Colour::Green);
         assert_eq!((options.colour, options.force), (colour, file.is_some()));
     }
+}
+
+#[test]
+fn an_option_replaces_conflicting_options_of_lower_sources() {
+    let get = |flags: &[&str], variables: &[(&str, &str)], file: Option<&str>| {
+        let options = parse(flags, variables, file).expect("parsed").options;
+        (options.password, options.token)
+    };
+    let password = (Some("p".to_owned()), None);
+    let token = (None, Some("t".to_owned()));
+    for (option, id, other_option, other_id, expected) in [
+        ("--password", "password", "TEST_TOKEN", "token", password),
+        ("--token", "token", "TEST_PASSWORD", "password", token),
+    ] {
+        let value = &id[..1];
+        let file = format!("{other_id} = \"x\"");
+        let file = Some(file.as_str());
+        let other = [(other_option, "x")];
+        assert_eq!(get(&[option, value], &other, None), expected);
+        assert_eq!(get(&[option, value], &[], file), expected);
+        assert_eq!(get(&[option, value], &other, file), expected);
+        let variable = format!("TEST_{}", id.to_uppercase());
+        assert_eq!(get(&[], &[(variable.as_str(), value)], file), expected);
+    }
+    let both = ["--token", "t", "--password", "p"];
+    check_rejected(&both, &[], None, &["cannot be used with"]);
 }
 
 #[test]
