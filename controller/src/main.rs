@@ -51,8 +51,14 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let filter = "info,async_nats=error";
+    // The controller logs the events of its connections. The client would log each failed attempt.
+    let filter = "info,async_nats=off";
     let log = scuttle_telemetry::log::install(config.log_format, config.log.as_ref(), filter);
+    // A retry would not help, so the controller ends instead of waiting for the server.
+    if let Err(error) = config.nats.connect_options() {
+        error!("{error}");
+        return ExitCode::from(2);
+    }
     let endpoint = config.otlp_endpoint.as_ref();
     let traces = endpoint.map(|endpoint| {
         scuttle_telemetry::export::install_exporter("scuttle-controller", endpoint)

@@ -2,6 +2,7 @@
 //! over the file.
 
 use scuttle_tests::programs::process::Process;
+use scuttle_tests::wait::wait_until;
 use scuttle_tests::{Client, Controller, Nats, Role, TestResult};
 
 /// An address without a server. A controller that uses this address never replies.
@@ -149,9 +150,9 @@ async fn an_invalid_configuration_ends_the_controller_with_an_error() -> TestRes
         ),
         (
             with(&["--nats-creds", "/x.creds", "--nats-user", "controller"]),
-            "nats_creds",
+            "--nats-creds",
         ),
-        (with(&["--nats-user", "controller"]), "nats_password"),
+        (with(&["--nats-user", "controller"]), "--nats-password"),
         (with(&["--frobnicate"]), "--frobnicate"),
         (vec!["--config".to_owned(), misspelt.clone()], "nats_ulr"),
     ];
@@ -168,22 +169,49 @@ async fn an_invalid_configuration_ends_the_controller_with_an_error() -> TestRes
     Ok(())
 }
 
-/// The controller may exit with an error or wait for the credentials. Either way, its log names
-/// their file.
+/// Waiting would not help, so the controller ends, and its log says why.
 #[tokio::test]
-async fn unreadable_credentials_are_named_in_the_log() -> TestResult {
+async fn a_missing_credentials_file_and_a_malformed_url_end_the_controller() -> TestResult {
     let place = Fixture::new().await?;
     let (url, data) = (place.nats.url(), place.path("data"));
     let creds = place.path("missing.creds");
+    let malformed = "nats://a b".to_owned();
+    for (url, creds, named) in [
+        (url.as_str(), creds.as_str(), &creds),
+        ("nats://a b", "", &malformed),
+    ] {
+        let flags = ["--nats-url", url, "--data-dir", &data];
+        std::fs::write(place.path("log"), "")?;
+        let mut controller = place.start(&flags, &[("SCUTTLE_NATS_CREDS", creds)])?;
+        let exit = controller.wait_for_exit().await?;
+        let log = controller.log();
+        assert_eq!(exit.code(), Some(2), "{log}");
+        assert!(log.contains(named.as_str()), "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_logged_once() -> TestResult {
+    let mut place = Fixture::new().await?;
+    let (url, data) = (place.nats.url(), place.path("data"));
     let flags = [
         "--nats-url",
         &url,
         "--data-dir",
         &data,
-        "--nats-creds",
-        &creds,
+        "--nats-user",
+        "controller",
     ];
-    let mut controller = place.start(&flags, &[])?;
-    controller.wait_for_line(&creds).await?;
+    let controller = place.start(&flags, &[("SCUTTLE_NATS_PASSWORD", "wrong")])?;
+    let rejected = || {
+        let log = place.nats.process().log();
+        async move { Ok::<_, anyhow::Error>(log.matches("authentication error").count()) }
+    };
+    wait_until("the login was rejected", rejected, |count| *count >= 4).await?;
+    let log = controller.log();
+    let lines = log.lines().filter(|line| line.contains("authorization"));
+    assert_eq!(lines.count(), 1, "{log}");
+    assert!(log.contains("check the user, the password"), "{log}");
     Ok(())
 }

@@ -37,6 +37,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // No retry fixes an invalid configuration.
+    if let Err(error) = args.nats.connect_config().connect_options() {
+        error!("{error}");
+        return ExitCode::from(2);
+    }
     // One thread is enough: disk accesses run on tokio's threads for blocking work, and everything
     // else mostly waits.
     let outcome = tokio::runtime::Builder::new_current_thread()
