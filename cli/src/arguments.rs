@@ -14,7 +14,7 @@ use crate::output::format::Format;
 /// Tear down deckies (decoy containers) on a swarm of hosts, and follow every teardown to its end.
 ///
 /// Exit codes: 0 success, 1 failed, 2 wrong usage, 3 not found, 4 rejected, 5 timed out, 6 no
-/// controller.
+/// controller or no server.
 #[derive(Debug, Parser)]
 #[command(
     name = "scuttle",
@@ -103,9 +103,10 @@ mod tests {
                 "host", "set", "worker-a", "--label", "rack=4", "--name", "b",
             ],
             &["host", "set", "worker-a", "--address", "", "--reset-agent"],
-            &["decommission", "worker-a", "--force"],
+            &["decommission", "worker-a", "--force", "--yes"],
             &["user", "add", "alice", "--role", "operator"],
-            &["user", "remove", "alice"],
+            &["user", "remove", "alice", "--force"],
+            &["user", "list"],
             &[
                 "teardown", "worker-a", "--decky", "a", "--decky", "b", "--wait",
             ],

@@ -47,10 +47,14 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// Returns the exit code: 1 for a failure, 2 for wrong usage, 3 for not found, 4 for a
-    /// rejection, 5 for a timeout, or 6 for no controller.
+    /// rejection, 5 for a timeout, or 6 for no controller or no server. An invalid setting of the
+    /// connection, such as a malformed URL or a missing credentials file, counts as wrong usage.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_)
+            | Self::Context(_)
+            | Self::ConnectConfig(_)
+            | Self::Keystore(KeystoreError::Missing(_)) => 2,
             Self::NotFound(_) => 3,
             Self::Conflict(_) => 4,
             Self::AlreadyReported(code) => *code,
@@ -64,19 +68,16 @@ impl Failure {
                 ClientError::HostNotFound(_) => 3,
                 ClientError::PermissionDenied { .. } | ClientError::LoginRejected { .. } => 4,
                 ClientError::TimedOut { .. } => 5,
-                ClientError::NoController { .. } => 6,
-                ClientError::ConnectConfig(_)
-                | ClientError::Unreachable { .. }
-                | ClientError::Failed { .. } => 1,
+                ClientError::NoController { .. } | ClientError::Unreachable { .. } => 6,
+                ClientError::ConnectConfig(_) => 2,
+                ClientError::Failed { .. } => 1,
             },
             Self::Output(_)
             | Self::Terminal(_)
-            | Self::Context(_)
             | Self::Keystore(_)
             | Self::File(_)
             | Self::UserRecord(_)
-            | Self::Revoke(_)
-            | Self::ConnectConfig(_) => 1,
+            | Self::Revoke(_) => 1,
         }
     }
 }

@@ -36,6 +36,8 @@ fn output_schemas() -> Vec<(&'static str, Schema)> {
         ("decommissioned", schema::<json_types::Decommissioned>()),
         ("user_added", schema::<json_types::UserAdded>()),
         ("user_removed", schema::<json_types::UserRemoved>()),
+        ("users", schema::<json_types::Users>()),
+        ("user", schema::<json_types::UserEntry>()),
         ("completions", schema::<json_types::Completions>()),
         ("man_pages", schema::<json_types::ManPages>()),
         ("man_page", schema::<json_types::ManPage>()),
@@ -52,7 +54,7 @@ fn schema<T: JsonSchema>() -> Schema {
 /// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
 /// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
 /// refer to schemas in `cli/schemas/`.
-const VERB_OUTPUTS: [(&str, &str, &str); 18] = [
+const VERB_OUTPUTS: [(&str, &str, &str); 19] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
     ("retry", "teardowns", "teardown"),
@@ -73,6 +75,7 @@ const VERB_OUTPUTS: [(&str, &str, &str); 18] = [
         "user_added, user_removed",
         "the same",
     ),
+    ("user list", "users", "user"),
     ("completions", "completions", "the same"),
     ("man", "man_pages", "man_page"),
 ];
@@ -91,8 +94,8 @@ Standard output has only data. Progress, questions and errors go to standard err
 - **For people:** a table that fits the terminal. Columns that do not fit are dropped. In a pipe,
   the table has all columns, untruncated. There are no colours in a pipe or if `NO_COLOR` is set.
 - **For programs:** JSON with `-o json` (one document) or `-o jsonl` (one record per line). A list
-  is the reply of the controller with all pages joined: `next` is null, and the list may be longer
-  than a page.
+  is the reply of the controller with all pages joined. The list may be longer than a page. `next`
+  is null unless `ops --limit` leaves out older operations.
 - Errors are text in every format.
 
 ## Exit codes
@@ -101,23 +104,30 @@ Standard output has only data. Progress, questions and errors go to standard err
 | --- | --- |
 | 0 | success |
 | 1 | failed |
-| 2 | wrong usage |
+| 2 | wrong usage, or an invalid setting of the connection: a malformed URL, a missing file |
 | 3 | host, decky, operation or user not found |
 | 4 | rejected by the controller or the server, or in conflict with the current state |
 | 5 | timed out |
-| 6 | no controller answers |
+| 6 | no controller answers, or the server cannot be reached |
 | 130 | Ctrl-C stopped waiting; the teardown continues |
 
 ## How the server is found
 
 In this order:
 
-1. The flags `--nats-url`, `--nats-user` and `--nats-password`, and `--creds`, and their `SCUTTLE_…`
-   variables.
-2. The context of the `nats` command named by `--context` or `SCUTTLE_CONTEXT`, for everything that
+1. The flags `--nats-url`, `--nats-user` and `--nats-password`, and `--creds`.
+2. Their `SCUTTLE_…` variables. An empty variable counts as unset. A flag overrides the variables
+   that it contradicts: `--creds` overrides `SCUTTLE_NATS_USER`, and `--context` overrides
+   `SCUTTLE_NATS_URL` and the variables of the login.
+3. The context of the `nats` command named by `--context` or `SCUTTLE_CONTEXT`, for everything that
    no flag or variable sets.
-3. The login `admin` of a bus directory: `./scuttle-bus`, or the directory in `SCUTTLE_BUS_DIR`.
-4. If none of these is set, the selected context (`~/.config/nats/context.txt`).
+4. The login `admin` of a bus directory: `./scuttle-bus`, or the directory in `SCUTTLE_BUS_DIR`,
+   which must exist. The directory also has the address of the server and, after
+   `init --server-ca`, the authority that signed the server's certificate.
+5. If none of these is set, the selected context (`~/.config/nats/context.txt`).
+
+Questions and results name the swarm: the server, and where its address and the login come from. If
+`./scuttle-bus` takes the place of a selected context for another server, every command says so.
 
 A context can set `url`, `user` and `password`, `creds`, `ca`, `cert`, `key` and `inbox_prefix`. A
 context that uses a token, an nkey, nsc or a proxy is rejected with an error that names the field.

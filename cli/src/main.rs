@@ -19,7 +19,7 @@ mod tui;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use arguments::Arguments;
 use commands::shell::candidates;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     }
-    let arguments = Arguments::parse();
+    let arguments: Arguments = scuttle_settings::parse_or_exit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

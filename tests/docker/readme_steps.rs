@@ -59,7 +59,7 @@ async fn the_steps_of_the_readme_lead_to_a_project_that_is_torn_down() -> TestRe
     assert_eq!(daemon.containers().await?, "");
     assert_eq!(daemon.networks().await?, "");
 
-    bus.run_scuttle(&["decommission", "worker-a"])
+    bus.run_scuttle(&["decommission", "worker-a", "--yes"])
         .await?
         .expect_success()?;
     let log = || async { Ok::<_, anyhow::Error>(agent.log()) };

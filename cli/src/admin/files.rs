@@ -80,14 +80,49 @@ pub(crate) fn write_new(path: &Path, readers: Readers, text: &str) -> Result<(),
     sync_parent(path)
 }
 
+/// A new file that exists already but is still empty, so that nothing can go wrong later except a
+/// failed write. Dropping this value before [`write`](Self::write) removes the file.
+#[derive(Debug)]
+pub(crate) struct ReservedFile {
+    path: PathBuf,
+    /// `None` once the file has been written.
+    file: Option<File>,
+}
+
+impl ReservedFile {
+    /// Creates an empty file that only its owner can read. Fails if the path already exists or
+    /// cannot be written.
+    pub(crate) fn create(path: &Path) -> Result<Self, FileError> {
+        let file = (OpenOptions::new().write(true).create_new(true).mode(0o600)).open(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file.map_err(failed("create", path))?),
+        })
+    }
+
+    /// Writes and fsyncs the content of the file. A failed write removes the file.
+    pub(crate) fn write(mut self, text: &str) -> Result<(), FileError> {
+        if let Some(file) = &mut self.file {
+            let written = (file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
+            written.map_err(failed("write", &self.path))?;
+        }
+        self.file = None;
+        sync_parent(&self.path)
+    }
+}
+
+impl Drop for ReservedFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// Atomically creates or replaces a file that everyone may read, and fsyncs it.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let next = path.with_extension("next");
-    if let Err(cause) = fs::remove_file(&next)
-        && cause.kind() != io::ErrorKind::NotFound
-    {
-        return Err(failed("remove", &next)(cause));
-    }
+    remove_if_exists(&next)?;
     write_new(&next, Readers::All, text)?;
     fs::rename(&next, path).map_err(failed("replace", path))?;
     sync_parent(path)
@@ -106,6 +141,14 @@ pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError>
 /// Returns the absolute form of a path. The file or directory need not exist.
 pub(crate) fn to_absolute(path: &Path) -> Result<PathBuf, FileError> {
     std::path::absolute(path).map_err(failed("find", path))
+}
+
+/// Removes a file, if it exists.
+pub(crate) fn remove_if_exists(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(cause)),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
@@ -140,7 +183,24 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{FileError, Readers, publish_directory, replace, write_new};
+    use super::{FileError, Readers, ReservedFile, publish_directory, replace, write_new};
+
+    #[test]
+    fn a_reserved_file_exists_until_it_is_dropped_and_stays_once_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("user.creds");
+        let reserved = ReservedFile::create(&path).expect("the file is new");
+        let again = ReservedFile::create(&path);
+        assert!(matches!(again, Err(FileError::Exists(_))), "{again:?}");
+        drop(reserved);
+        assert!(!path.exists());
+        let reserved = ReservedFile::create(&path).expect("the file is new again");
+        reserved.write("text").expect("the file is writable");
+        assert_eq!(fs::read_to_string(&path).expect("the file exists"), "text");
+        let missing = ReservedFile::create(&dir.path().join("none/user.creds"));
+        let error = missing.expect_err("no directory").to_string();
+        assert!(error.contains("none/user.creds"), "{error}");
+    }
 
     #[test]
     fn a_key_file_is_readable_by_its_owner_only_and_never_overwritten() {

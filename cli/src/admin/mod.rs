@@ -7,5 +7,6 @@ pub(crate) mod jwt;
 pub(crate) mod keystore;
 mod lock_file;
 pub(crate) mod roles;
+pub(crate) mod server_address;
 pub(crate) mod server_config;
 pub(crate) mod user_records;

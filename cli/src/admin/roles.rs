@@ -99,7 +99,7 @@ impl Role {
                 readable_subjects(),
             ),
             Self::System => (
-                vec![CLAIMS_UPDATE.to_owned()],
+                vec![CLAIMS_UPDATE.to_owned(), CONNECTIONS_REQUEST.to_owned()],
                 vec![subjects::user_inboxes()],
             ),
         };
@@ -150,6 +150,9 @@ impl Role {
 
 /// The subject on which the NATS server accepts new tokens of accounts.
 pub(crate) const CLAIMS_UPDATE: &str = "$SYS.REQ.CLAIMS.UPDATE";
+
+/// The subject on which every NATS server lists its connections.
+pub(crate) const CONNECTIONS_REQUEST: &str = "$SYS.REQ.SERVER.PING.CONNZ";
 
 /// The channels on which agents publish.
 const REPORTS: [AgentChannel; 3] = [

@@ -1,6 +1,7 @@
 //! Creates users and keeps a record of each. A user without a record could not be revoked.
 //! Revocation itself is in `client::revoke`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
@@ -8,7 +9,7 @@ use scuttle_schemas::{HostName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::accounts::AccountName;
-use crate::admin::files::{self, FileError, Readers};
+use crate::admin::files::{self, FileError, Readers, ReservedFile};
 use crate::admin::jwt::claims::{Kind, User};
 use crate::admin::jwt::token::{Claims, JwtError};
 use crate::admin::keystore::{KeyName, Keystore, KeystoreError};
@@ -30,14 +31,16 @@ pub(crate) struct UserRecord {
     pub(crate) at: Timestamp,
 }
 
-/// The parameters of [`create_user`].
+/// Everything that a new user needs, checked and reserved before anything changes. Dropping this
+/// value leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct NewUser<'a> {
-    pub(crate) role: Role,
-    pub(crate) user: &'a str,
-    pub(crate) host_name: Option<HostName>,
-    /// The credentials file to write. It must not exist.
-    pub(crate) credentials_file: &'a Path,
+pub(crate) struct PreparedUser<'a> {
+    keystore: &'a Keystore,
+    role: Role,
+    signer: KeyPair,
+    /// The public key of the user's account.
+    account: String,
+    credentials_file: ReservedFile,
 }
 
 /// The reason why a user cannot be created or a record cannot be read.
@@ -56,57 +59,64 @@ pub(crate) enum UserRecordError {
     },
 }
 
-/// Creates a user. Writes the user's record first and then the credentials file, because
-/// credentials without a durable record could never be revoked.
-pub(crate) fn create_user(
-    keystore: &Keystore,
-    new_user: NewUser<'_>,
-) -> Result<UserRecord, UserRecordError> {
-    let NewUser {
-        role,
-        user,
-        host_name,
-        credentials_file,
-    } = new_user;
-    ensure_absent(credentials_file)?;
-    let signer = keystore.load_key(KeyName::Role(role))?;
-    let account = keystore.load_account(AccountName::from_role(role))?.sub;
-    let key = KeyPair::new_user();
-    let record = UserRecord {
-        public_key: key.public_key(),
-        role,
-        user: user.to_owned(),
-        host_name,
-        at: now(),
-    };
-    let nats = User {
-        issuer_account: account,
-        kind: Kind::user(),
-    };
-    let issued_at = to_unix_seconds(record.at);
-    let claims = Claims::new(user, key.public_key(), issued_at, nats);
-    let failed = |cause| UserRecordError::Token {
-        user: user.to_owned(),
-        cause,
-    };
-    let token = claims.sign(&signer).map_err(failed)?;
-    let seed = key.seed().map_err(|cause| failed(cause.into()))?;
-    let text = serde_json::to_string_pretty(&record).expect("a record serializes to JSON");
-    let path = keystore
-        .user_records()
-        .join(format!("{}.json", record.public_key));
-    files::write_new(&path, Readers::Owner, &text)?;
-    let credentials = format_credentials(&token, &seed);
-    files::write_new(credentials_file, Readers::Owner, &credentials)?;
-    Ok(record)
-}
+impl<'a> PreparedUser<'a> {
+    /// Loads the keys that sign the user, and reserves the credentials file, which must not exist.
+    pub(crate) fn new(
+        keystore: &'a Keystore,
+        role: Role,
+        credentials_file: &Path,
+    ) -> Result<Self, UserRecordError> {
+        Ok(Self {
+            keystore,
+            role,
+            signer: keystore.load_key(KeyName::Role(role))?,
+            account: keystore.load_account(AccountName::from_role(role))?.sub,
+            credentials_file: ReservedFile::create(credentials_file)?,
+        })
+    }
 
-/// Fails if the file exists. Callers check this before they send a request or create a user.
-pub(crate) fn ensure_absent(path: &Path) -> Result<(), FileError> {
-    match path.try_exists() {
-        Ok(true) => Err(FileError::Exists(path.to_owned())),
-        // Writing the file reports any other error.
-        _ => Ok(()),
+    /// Creates the user. `host_name` is the name of an agent's host.
+    ///
+    /// Writes the user's record first and then the credentials file, because credentials without a
+    /// durable record could never be revoked. If the file cannot be written, removes the record.
+    pub(crate) fn create(
+        self,
+        user: &str,
+        host_name: Option<HostName>,
+    ) -> Result<UserRecord, UserRecordError> {
+        let key = KeyPair::new_user();
+        let record = UserRecord {
+            public_key: key.public_key(),
+            role: self.role,
+            user: user.to_owned(),
+            host_name,
+            at: now(),
+        };
+        let nats = User {
+            issuer_account: self.account,
+            kind: Kind::user(),
+        };
+        let issued_at = to_unix_seconds(record.at);
+        let claims = Claims::new(user, key.public_key(), issued_at, nats);
+        let failed = |cause| UserRecordError::Token {
+            user: user.to_owned(),
+            cause,
+        };
+        let token = claims.sign(&self.signer).map_err(failed)?;
+        let seed = key.seed().map_err(|cause| failed(cause.into()))?;
+        let text = serde_json::to_string_pretty(&record).expect("a record serializes to JSON");
+        let path = self
+            .keystore
+            .user_records()
+            .join(format!("{}.json", record.public_key));
+        files::write_new(&path, Readers::Owner, &text)?;
+        let credentials = format_credentials(&token, &seed);
+        if let Err(error) = self.credentials_file.write(&credentials) {
+            // No one has the key of this user, so the record would only use up the name.
+            let _ = fs::remove_file(&path);
+            return Err(error.into());
+        }
+        Ok(record)
     }
 }
 

@@ -1,23 +1,35 @@
 //! Finds the address of the NATS server and the login. Flags and environment variables take
-//! precedence over a context of the `nats` command. `nats_client` makes the connection.
+//! precedence over a context of the `nats` command and over a bus directory. `nats_client` makes
+//! the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches};
 use scuttle_nats::connect_config::DEFAULT_URL;
 use scuttle_nats::{ConnectConfig, Credentials, Secret, Tls};
 use serde::Deserialize;
 
+use crate::admin::files::FileError;
 use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, credentials_path};
+use crate::admin::server_address::ServerAddress;
 
 /// Flags that select the NATS server and the login
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConnectionArgs {
     #[command(flatten)]
     nats: scuttle_nats::Arguments,
-    /// Context of the nats command, for every setting that no flag or variable sets. Defaults to
-    /// the context selected with `nats context select`, unless a flag, a variable or a bus
-    /// directory is used.
+    #[command(flatten)]
+    context: ContextArgument,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+struct ContextOption {
+    /// Context of the nats command, for every setting that no flag or variable sets. A flag
+    /// overrides the variables of the server and the login. Defaults to the context selected with
+    /// `nats context select`, unless a flag, a variable or a bus directory is used.
     #[arg(
         long,
         env = "SCUTTLE_CONTEXT",
@@ -25,6 +37,37 @@ pub(crate) struct ConnectionArgs {
         help_heading = "NATS"
     )]
     context: Option<String>,
+}
+
+/// The `--context` flag, and whether it was given as a flag.
+#[derive(Debug, Clone)]
+struct ContextArgument {
+    name: Option<String>,
+    is_flag: bool,
+}
+
+impl FromArgMatches for ContextArgument {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            name: ContextOption::from_arg_matches(matches)?.context,
+            is_flag: matches.value_source("context") == Some(ValueSource::CommandLine),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for ContextArgument {
+    fn augment_args(command: Command) -> Command {
+        ContextOption::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        ContextOption::augment_args_for_update(command)
+    }
 }
 
 /// The settings of a connection to the NATS server.
@@ -36,11 +79,27 @@ pub(crate) struct Connection {
     pub(crate) inbox_prefix: Option<String>,
     /// The source of the settings, for messages: for example, `the NATS context lab`.
     pub(crate) source: String,
+    /// The name of the selected context of the `nats` command, if a bus directory in the current
+    /// directory takes its place.
+    pub(crate) ignored_context: Option<String>,
 }
 
-/// The reason why a NATS context cannot be used.
+impl Connection {
+    /// Describes the swarm, for questions and results: the server, and where its address and the
+    /// login come from.
+    pub(crate) fn swarm(&self) -> String {
+        format!("{} ({})", self.config.url, self.source)
+    }
+}
+
+/// The reason why the settings of the connection cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContextError {
+    #[error("{} is not a bus directory: correct or unset SCUTTLE_BUS_DIR, or create the directory with `scuttle init`", .0.display())]
+    NoBusDirectory(PathBuf),
+    /// The address that the bus directory records cannot be read.
+    #[error(transparent)]
+    BusDirectory(#[from] FileError),
     #[error("cannot read the NATS context {}: {cause}; `nats context ls` lists all contexts", .path.display())]
     Unreadable {
         path: PathBuf,
@@ -61,57 +120,85 @@ pub(crate) enum ContextError {
 impl ConnectionArgs {
     /// Returns the connection settings for a command that needs no bus directory.
     ///
-    /// If no other login is given, the login is the `admin` credentials file in the directory that
-    /// `SCUTTLE_BUS_DIR` names (by default `./scuttle-bus`), if that file exists.
+    /// If no other login is given, the login is that of the bus directory which `SCUTTLE_BUS_DIR`
+    /// names, or that of `./scuttle-bus`, if there is one.
     pub(crate) fn resolve(&self) -> Result<Connection, ContextError> {
-        let directory = env::var_os("SCUTTLE_BUS_DIR").unwrap_or_else(|| DEFAULT_DIRECTORY.into());
-        self.resolve_with_admin(&credentials_path(Path::new(&directory), ADMIN_USER))
+        match env::var_os("SCUTTLE_BUS_DIR").filter(|value| !value.is_empty()) {
+            Some(named) if !Path::new(&named).is_dir() => {
+                Err(ContextError::NoBusDirectory(named.into()))
+            }
+            Some(named) => self.resolve_in(Path::new(&named), true),
+            None => self.resolve_in(Path::new(DEFAULT_DIRECTORY), false),
+        }
     }
 
-    /// Returns the connection settings, with the credentials file `admin` as the default login.
+    /// Returns the connection settings. The default login is that of the bus directory `root`,
+    /// which need not exist. `is_required` is true if the operator has named the directory, or if
+    /// the command works on it.
     ///
-    /// The file need not exist. If it exists, it takes precedence over the selected context, but
-    /// not over a login from flags, variables or a named context.
-    pub(crate) fn resolve_with_admin(&self, admin: &Path) -> Result<Connection, ContextError> {
-        let admin_exists = admin.is_file();
+    /// The directory takes precedence over the selected context, but not over a login from flags,
+    /// variables or a named context. Its address and authority are used with its login, and with a
+    /// login from flags or variables, unless others are given.
+    pub(crate) fn resolve_in(
+        &self,
+        root: &Path,
+        is_required: bool,
+    ) -> Result<Connection, ContextError> {
+        let admin = credentials_path(root, ADMIN_USER);
+        let has_login = is_required || admin.is_file();
+        let is_any_given = self.nats.is_any_given();
         let mut connection = match self.named_context()? {
             Some(named) => named,
-            None if admin_exists || self.has_explicit_settings() => self.explicit_settings(),
+            None if has_login || is_any_given => self.explicit_settings(),
             None => selected_context()?.unwrap_or_else(|| self.explicit_settings()),
         };
-        if admin_exists && connection.config.credentials == Credentials::Anonymous {
-            connection.config.credentials = Credentials::File(admin.to_owned());
-            connection.source =
-                format!("{}, with the login {}", connection.source, admin.display());
+        let needs_address = self.context.name.is_none() && self.nats.nats_url.is_none();
+        let uses_login = has_login && connection.config.credentials == Credentials::Anonymous;
+        let recorded = match ServerAddress::read(root)? {
+            Some(recorded) if uses_login || (needs_address && is_any_given) => Some(recorded),
+            _ => None,
+        };
+        let uses_address = needs_address && recorded.is_some();
+        if let Some(recorded) = recorded {
+            if needs_address {
+                connection.config.url = recorded.url;
+            }
+            let ca = &mut connection.config.tls.ca;
+            *ca = ca.take().or(recorded.ca);
+        }
+        let directory = format!("bus directory {}", root.display());
+        let source = &connection.source;
+        connection.source = match (uses_login, uses_address) {
+            (true, true) => directory,
+            (true, false) => format!("{source}, login of the {directory}"),
+            (false, true) => format!("{source}, address of the {directory}"),
+            (false, false) => source.clone(),
+        };
+        if uses_login {
+            connection.config.credentials = Credentials::File(admin);
+            if needs_address && root == Path::new(DEFAULT_DIRECTORY) {
+                connection.ignored_context = find_other_context(&connection.config.url);
+            }
         }
         Ok(connection)
     }
 
     /// Returns the settings of the context that `--context` names, overridden by flags and
-    /// variables. Returns `None` if no context is named.
+    /// variables. The flag `--context` overrides variables. Returns `None` if no context is named.
     fn named_context(&self) -> Result<Option<Connection>, ContextError> {
-        let Some(name) = &self.context else {
+        let Some(name) = &self.context.name else {
             return Ok(None);
         };
         let Some(config) = nats_config_directory() else {
             return Err(ContextError::Name(name.clone()));
         };
         let mut connection = read_context(&config, name)?;
-        let explicit = self.nats.connect_config();
-        if self.nats.nats_url.is_some() {
-            connection.config.url = explicit.url;
-        }
-        if explicit.credentials != Credentials::Anonymous {
-            connection.config.credentials = explicit.credentials;
-        }
-        if explicit.tls != Tls::default() {
-            connection.config.tls = explicit.tls;
-        }
+        (self.nats).apply_to(&mut connection.config, self.context.is_flag);
         Ok(Some(connection))
     }
 
     fn explicit_settings(&self) -> Connection {
-        let source = if self.has_explicit_settings() {
+        let source = if self.nats.is_any_given() {
             "flags and variables"
         } else {
             "the default address"
@@ -120,14 +207,18 @@ impl ConnectionArgs {
             config: self.nats.connect_config(),
             inbox_prefix: None,
             source: source.to_owned(),
+            ignored_context: None,
         }
     }
+}
 
-    fn has_explicit_settings(&self) -> bool {
-        let explicit = self.nats.connect_config();
-        self.nats.nats_url.is_some()
-            || explicit.credentials != Credentials::Anonymous
-            || explicit.tls != Tls::default()
+/// Returns the name of the selected context if it is for another server than `url`, or cannot be
+/// used.
+fn find_other_context(url: &str) -> Option<String> {
+    let name = selected_context_name()?;
+    match selected_context() {
+        Ok(Some(context)) if context.config.url == url => None,
+        _ => Some(name),
     }
 }
 
@@ -142,13 +233,16 @@ fn nats_config_directory() -> Option<PathBuf> {
 
 /// Returns the context that `nats context select` has selected, if any.
 fn selected_context() -> Result<Option<Connection>, ContextError> {
-    let Some(config) = nats_config_directory() else {
-        return Ok(None);
-    };
-    match std::fs::read_to_string(config.join("context.txt")) {
-        Ok(name) if !name.trim().is_empty() => read_context(&config, name.trim()).map(Some),
+    match (nats_config_directory(), selected_context_name()) {
+        (Some(config), Some(name)) => read_context(&config, &name).map(Some),
         _ => Ok(None),
     }
+}
+
+fn selected_context_name() -> Option<String> {
+    let text = std::fs::read_to_string(nats_config_directory()?.join("context.txt")).ok()?;
+    let name = text.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// The fields of a context of the `nats` command that affect the connection to a server.
@@ -233,6 +327,7 @@ fn convert_context(name: &str, path: &Path, context: Context) -> Result<Connecti
         },
         inbox_prefix: (!context.inbox_prefix.is_empty()).then_some(context.inbox_prefix),
         source: format!("the NATS context {name}"),
+        ignored_context: None,
     })
 }
 

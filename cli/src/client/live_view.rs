@@ -9,13 +9,13 @@ use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated};
-use scuttle_schemas::operations::{OperationRecord, OperationsListRequest, OperationsUpdated};
+use scuttle_schemas::operations::{OperationRecord, OperationsUpdated};
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::{DeckyId, HostId, OperationId, PageLimit, ReadError, read, subjects};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 
-use super::lists;
+use super::lists::{self, OperationsFilter};
 use super::nats_client::{Client, ClientError, ConnectionEvent};
 use super::replica_view::{Changes, ListedRecord, ReplicaView};
 
@@ -40,6 +40,8 @@ pub(crate) enum Update {
     Operations(Changes<OperationId>),
     /// An error. The view recovers automatically.
     Problem(String),
+    /// A listing failed. The view tries again.
+    ListingFailed(ClientError),
     Nothing,
 }
 
@@ -49,7 +51,7 @@ enum Listing {
     Hosts(u64, Vec<ListedRecord<HostId, HostRecord>>),
     Shards(u64, Vec<ListedRecord<ShardKey, ShardRecord>>),
     Operations(u64, Vec<ListedRecord<OperationId, OperationRecord>>),
-    Failed(String),
+    Failed(ClientError),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,9 +211,9 @@ impl LiveView {
 
     fn apply_listing(&mut self, listing: Listing) -> Update {
         let (kind, update) = match listing {
-            Listing::Failed(problem) => {
-                self.problem = Some(problem.clone());
-                return Update::Problem(problem);
+            Listing::Failed(error) => {
+                self.problem = Some(error.to_string());
+                return Update::ListingFailed(error);
             }
             Listing::Hosts(revision, records) => {
                 let changes = self.hosts.apply_listing(revision, records);
@@ -279,7 +281,7 @@ impl LiveView {
             loop {
                 let (listing, done) = match request_listing(&client, kind).await {
                     Ok(listing) => (listing, true),
-                    Err(error) => (Listing::Failed(error.to_string()), false),
+                    Err(error) => (Listing::Failed(error), false),
                 };
                 if listings.send(listing).await.is_err() || done {
                     return;
@@ -316,11 +318,8 @@ async fn request_listing(client: &Client, kind: RecordKind) -> Result<Listing, C
             Listing::Shards(list.revision, records.collect())
         }
         RecordKind::Operations => {
-            let request = OperationsListRequest {
-                limit: PageLimit::try_from(1000).unwrap_or_default(),
-                ..OperationsListRequest::default()
-            };
-            let list = lists::list_operations(client, request, MAX_OPERATIONS).await?;
+            let filter = OperationsFilter::default();
+            let list = lists::list_operations(client, &filter, MAX_OPERATIONS).await?;
             let revision = list.revision;
             let records = list.operations.into_iter().map(|operation| ListedRecord {
                 key: operation.operation_id,

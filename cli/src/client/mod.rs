@@ -8,3 +8,4 @@ pub(crate) mod nats_client;
 pub(crate) mod replica_view;
 pub(crate) mod revoke;
 pub(crate) mod teardown;
+pub(crate) mod user_connections;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
 use scuttle_nats::{ConnectConfigError, Credentials, hint};
-use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, headers, read};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, headers, read, subjects};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
@@ -30,6 +30,13 @@ const MAX_ATTEMPTS: usize = 3;
 /// second.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// The time in which a request is sent again while no controller answers. A standby controller
+/// takes over within this time.
+const FAILOVER_TIME: Duration = Duration::from_secs(3);
+
+/// The delay between two attempts during a failover.
+const FAILOVER_RETRY_DELAY: Duration = Duration::from_millis(200);
+
 /// The maximum delay between two attempts. If the controller requests a longer delay, there is no
 /// further attempt.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
@@ -44,10 +51,12 @@ pub(crate) enum ClientError {
     #[error(transparent)]
     ConnectConfig(#[from] ConnectConfigError),
     /// The server rejected the login.
-    #[error("login rejected: {user} may not connect to {url}: {}", hint(cause))]
+    #[error("{}", describe_rejected_login(.url, .user, *.is_anonymous, .cause))]
     LoginRejected {
         url: String,
         user: String,
+        /// Whether no credentials are given.
+        is_anonymous: bool,
         cause: async_nats::ConnectError,
     },
     #[error("cannot connect to {url}: {cause}; {}", hint(cause))]
@@ -56,10 +65,13 @@ pub(crate) enum ClientError {
         cause: async_nats::ConnectError,
     },
     /// The server's permissions do not allow the user to send this message.
-    #[error(
-        "permission denied: {user} may not publish on {subject}; use the credentials of an authorized user (--nats-creds)"
-    )]
-    PermissionDenied { user: String, subject: String },
+    #[error("{}", describe_denied(.user, .subject, *.is_viewer))]
+    PermissionDenied {
+        user: String,
+        subject: String,
+        /// Whether the user may send requests that read.
+        is_viewer: bool,
+    },
     /// The controller rejected the request.
     #[error("rejected: {}{}", .0.message, describe_retry(.0))]
     Rejected(ErrorReply),
@@ -70,11 +82,57 @@ pub(crate) enum ClientError {
         "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"
     )]
     NoController { subject: String },
-    #[error("no reply on {subject} within {} s; the request may have been accepted: try again", REQUEST_TIMEOUT.as_secs())]
+    #[error("{}", describe_timeout(.subject))]
     TimedOut { subject: String },
     /// The connection broke, the subscription failed, or the reply is invalid.
     #[error("request on {subject} failed: {cause}; the request may have been accepted: try again")]
     Failed { subject: String, cause: String },
+}
+
+fn describe_rejected_login(
+    url: &str,
+    user: &str,
+    is_anonymous: bool,
+    cause: &async_nats::ConnectError,
+) -> String {
+    if is_anonymous {
+        return format!(
+            "not logged in: no credentials given for {url}. Use --creds FILE, or run in a folder with ./scuttle-bus"
+        );
+    }
+    format!(
+        "not logged in: {url} does not accept {user}: {}",
+        hint(cause)
+    )
+}
+
+fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
+    let action = match subject {
+        subjects::TEARDOWN => "tear down",
+        subjects::OPERATIONS_CANCEL => "cancel operations",
+        subjects::HOSTS_ENROLL => "enroll hosts",
+        subjects::HOSTS_UPDATE => "change hosts",
+        subjects::HOSTS_DECOMMISSION => "decommission hosts",
+        subjects::HOSTS_LIST => "list hosts",
+        subjects::SHARDS_LIST => "list deckies",
+        subjects::OPERATIONS_LIST | subjects::OPERATIONS_GET => "list operations",
+        subject => return format!("{user} may not publish on {subject}"),
+    };
+    let is_a_viewer = if is_viewer { " is a viewer and" } else { "" };
+    format!(
+        "{user}{is_a_viewer} cannot {action}; use the credentials of an operator (--creds FILE)"
+    )
+}
+
+fn describe_timeout(subject: &str) -> String {
+    let seconds = REQUEST_TIMEOUT.as_secs();
+    if subjects::CHANGE_REQUESTS.contains(&subject) {
+        format!(
+            "the controller did not answer within {seconds} s; the request may have been accepted: try again"
+        )
+    } else {
+        format!("the controller did not answer within {seconds} s; try again")
+    }
 }
 
 /// Returns the suffix of an error message that says when to try again, or an empty string if the
@@ -101,6 +159,19 @@ impl ClientError {
     }
 }
 
+/// Returns whether a later attempt may find a controller that leads. `may_repeat` is true if the
+/// request may take effect twice: a leader that was deposed cannot know whether its successor has
+/// the request on record.
+fn is_failover(error: &ClientError, may_repeat: bool) -> bool {
+    match error {
+        ClientError::NoController { .. } => true,
+        ClientError::Rejected(error) => {
+            may_repeat && matches!(error.code, ErrorCode::NotLeader | ErrorCode::ShuttingDown)
+        }
+        _ => false,
+    }
+}
+
 /// A change in the state of the connection, or an error that the server reported over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
@@ -116,6 +187,8 @@ pub(crate) enum ConnectionEvent {
 pub(crate) struct Client {
     nats: async_nats::Client,
     user: String,
+    /// A description of the swarm, for questions and results.
+    swarm: String,
     events: broadcast::Sender<ConnectionEvent>,
 }
 
@@ -124,6 +197,12 @@ impl Client {
     /// restored automatically.
     pub(crate) async fn connect(connection: &Connection) -> Result<Self, ClientError> {
         let config = &connection.config;
+        let swarm = connection.swarm();
+        if let Some(context) = &connection.ignored_context {
+            eprintln!(
+                "Using the swarm at {swarm}, not the selected NATS context {context}; `--context {context}` uses that."
+            );
+        }
         let (events, _) = broadcast::channel(MAX_BUFFERED_EVENTS);
         let sender = events.clone();
         let user = user_name(&config.credentials);
@@ -150,12 +229,22 @@ impl Client {
             options = options.custom_inbox_prefix(prefix);
         }
         match options.connect(servers).await {
-            Ok(nats) => Ok(Self { nats, user, events }),
+            Ok(nats) => Ok(Self {
+                nats,
+                user,
+                swarm,
+                events,
+            }),
             Err(cause) => {
                 let url = config.url.clone();
                 Err(match cause.kind() {
                     ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                        ClientError::LoginRejected { url, user, cause }
+                        ClientError::LoginRejected {
+                            url,
+                            user,
+                            is_anonymous: config.credentials == Credentials::Anonymous,
+                            cause,
+                        }
                     }
                     _ => ClientError::Unreachable { url, cause },
                 })
@@ -166,6 +255,12 @@ impl Client {
     /// Returns the name of the logged-in user, for messages.
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// Returns a description of the swarm, for questions and results: the server, and where its
+    /// address and the login come from.
+    pub(crate) fn swarm(&self) -> &str {
+        &self.swarm
     }
 
     /// Returns the underlying NATS client.
@@ -192,7 +287,9 @@ impl Client {
         })
     }
 
-    /// Sends a request to the controller in a single attempt, and returns the reply.
+    /// Sends a request to the controller, and returns the reply. If no controller answers, sends
+    /// the request again for [`FAILOVER_TIME`]: no controller has received it, so it cannot take
+    /// effect twice.
     pub(crate) async fn request<A: DeserializeOwned>(
         &self,
         subject: &str,
@@ -200,6 +297,47 @@ impl Client {
     ) -> Result<A, ClientError> {
         self.request_with_headers(subject, HeaderMap::new(), request)
             .await
+    }
+
+    /// Sends a request with headers, and sends it again while no controller answers, as
+    /// [`request`](Self::request) does.
+    async fn request_with_headers<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let started = Instant::now();
+        let may_repeat =
+            subjects::READ_REQUESTS.contains(&subject) || headers.get(headers::MSG_ID).is_some();
+        loop {
+            let reply = self.request_once(subject, headers.clone(), request).await;
+            match reply {
+                Err(error)
+                    if is_failover(&error, may_repeat) && started.elapsed() < FAILOVER_TIME =>
+                {
+                    tokio::time::sleep(FAILOVER_RETRY_DELAY).await;
+                }
+                // A viewer may send requests that read.
+                Err(ClientError::PermissionDenied { user, subject, .. })
+                    if subjects::CHANGE_REQUESTS.contains(&subject.as_str()) =>
+                {
+                    let read = self.request_raw(
+                        subjects::OPERATIONS_LIST,
+                        HeaderMap::new(),
+                        br#"{"limit":1}"#.to_vec(),
+                    );
+                    let is_viewer =
+                        !matches!(read.await, Err(ClientError::PermissionDenied { .. }));
+                    return Err(ClientError::PermissionDenied {
+                        user,
+                        subject,
+                        is_viewer,
+                    });
+                }
+                reply => return reply,
+            }
+        }
     }
 
     /// Sends a request that must not take effect twice, in up to [`MAX_ATTEMPTS`] attempts within
@@ -247,7 +385,7 @@ impl Client {
         }))
     }
 
-    async fn request_with_headers<A: DeserializeOwned>(
+    async fn request_once<A: DeserializeOwned>(
         &self,
         subject: &str,
         headers: HeaderMap,
@@ -295,7 +433,8 @@ impl Client {
                 Err(_) => Err(ClientError::TimedOut { subject }),
             },
             () = wait_until_denied(events, &subject) => {
-                Err(ClientError::PermissionDenied { user: self.user.clone(), subject })
+                let user = self.user.clone();
+                Err(ClientError::PermissionDenied { user, subject, is_viewer: false })
             }
         }
     }

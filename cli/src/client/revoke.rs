@@ -79,6 +79,8 @@ async fn push_account(
     connection.config.credentials = Credentials::File(keystore.credentials("system"));
     // A prefix in the NATS context is for another user.
     connection.inbox_prefix = None;
+    // The command has already printed which context it does not use.
+    connection.ignored_context = None;
     let account = account.name();
     let not_updated = |cause| RevokeError::NotUpdated { account, cause };
     let client = Client::connect(&connection).await.map_err(not_updated)?;

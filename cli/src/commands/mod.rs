@@ -1,6 +1,7 @@
 //! The subcommands of `scuttle`, one file or folder each.
 
 pub(crate) mod admin;
+mod confirmation;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub(crate) mod operations;

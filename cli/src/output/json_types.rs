@@ -19,6 +19,8 @@ pub(crate) struct Initialised {
     pub(crate) directory: String,
     /// The path of the server's configuration file.
     pub(crate) configuration: String,
+    /// The address at which programs reach the server, which the bus directory records.
+    pub(crate) url: String,
 }
 
 /// The output of `scuttle user add`.
@@ -41,6 +43,33 @@ pub(crate) struct UserRemoved {
     pub(crate) user: String,
     /// The number of credentials that were revoked. 0 if the user had already been removed.
     pub(crate) revoked: usize,
+}
+
+/// The output of `scuttle user list`. With `-o jsonl`, each user is one line.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Users {
+    /// The users whose credentials are valid, oldest first.
+    pub(crate) users: Vec<UserEntry>,
+}
+
+/// A user whose credentials are valid.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct UserEntry {
+    /// The name of the user. For an agent, the id of its host.
+    pub(crate) user: String,
+    /// The role: `operator`, `viewer`, `agent`, `controller` or `system`.
+    pub(crate) role: &'static str,
+    /// The name of an agent's host. Null for all other users.
+    pub(crate) host_name: Option<HostName>,
+    /// The public key of the user, which identifies the user at the server.
+    pub(crate) public_key: String,
+    /// The time at which the credentials were created.
+    pub(crate) created_at: Timestamp,
+    /// The time of the user's last message on a connection that the server remembers. Null if the
+    /// server remembers none, or does not report connections.
+    pub(crate) last_seen: Option<Timestamp>,
 }
 
 /// The output of `scuttle enroll`.
@@ -68,6 +97,9 @@ pub(crate) struct Decommissioned {
     pub(crate) host_name: HostName,
     /// A message for people, which says what may be left on the host.
     pub(crate) detail: String,
+    /// The ids of the deckies that left the record without being torn down. Empty without
+    /// `--force`.
+    pub(crate) forgotten: Vec<DeckyId>,
     /// The ids of all hosts whose credentials were revoked. These may include hosts that were
     /// decommissioned earlier.
     pub(crate) revoked: Vec<String>,

@@ -105,7 +105,7 @@ fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stat
         lines.extend(next.map(|next| ("next attempt", next)));
     }
     let error = operation.error.as_ref();
-    lines.extend(error.map(|error| ("error", error.to_string())));
+    lines.extend(error.map(|error| ("error", style::explain_error(error.as_str()).to_owned())));
     lines.extend(suggest_next_step(operation).map(|step| ("next step", step)));
     lines
 }

@@ -189,6 +189,15 @@ pub(crate) fn shorten_times(text: &str) -> String {
         .join(" ")
 }
 
+/// Returns a text for people in place of an error that the controller reports as one word.
+pub(crate) fn explain_error(error: &str) -> &str {
+    match error {
+        "undelivered" => "the host's agent never received it",
+        "unfinished" => "the agent started but did not report back in time",
+        error => error,
+    }
+}
+
 /// Joins the notes of a host's agent into one line.
 pub(crate) fn format_notes(notes: &[Note]) -> String {
     let notes: Vec<_> = notes.iter().map(Note::as_str).collect();

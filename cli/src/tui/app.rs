@@ -10,6 +10,10 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::{HostId, OperationId};
 
+use super::filter::{
+    host_filter_text, host_has_problem, operation_filter_text, operation_has_problem,
+    shard_filter_text, shard_has_problem,
+};
 use crate::client::live_view::ShardKey;
 use crate::client::replica_view::ReplicaView;
 use crate::output::operation::format_operation_target;
@@ -36,7 +40,7 @@ impl Tab {
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Hosts => "Hosts",
-            Self::Shards => "Shards",
+            Self::Shards => "Deckies",
             Self::Operations => "Operations",
         }
     }
@@ -81,7 +85,8 @@ pub(super) enum Command {
     },
 }
 
-/// An action that must be confirmed by pressing its key again.
+/// An action that must be confirmed by pressing y, which is not the key of any action: a key that
+/// is held down confirms nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     TearDown,
@@ -259,6 +264,7 @@ impl App {
             KeyCode::Char('t') => return self.press_action(Action::TearDown, &rows, swarm, now),
             KeyCode::Char('r') => return self.press_action(Action::Retry, &rows, swarm, now),
             KeyCode::Char('c') => return self.press_action(Action::Cancel, &rows, swarm, now),
+            KeyCode::Char('y') => return self.confirm(),
             KeyCode::Enter => return self.open_row(&rows, swarm),
             code => self.move_selection(code, &rows),
         }
@@ -326,7 +332,7 @@ impl App {
             RowKey::Shard(shard) => {
                 let operation = swarm.shards.get(&shard)?.operation_id;
                 if operation.is_none() {
-                    self.set_message(Tone::Dim, "this shard has no operation".to_owned());
+                    self.set_message(Tone::Dim, "this decky has no operation".to_owned());
                 }
                 operation.map(Command::Describe)
             }
@@ -334,9 +340,9 @@ impl App {
         }
     }
 
-    /// Handles the key of an action on the selected row. The first press makes the action pending
-    /// and, for the teardown of a whole host, returns the command that requests the plan. The
-    /// second press returns the command that runs the action, unless the plan has not arrived yet.
+    /// Handles the key of an action on the selected row. Makes the action pending and, for the
+    /// teardown of a whole host, returns the command that requests the plan. A repeat of the key of
+    /// the pending action is ignored.
     fn press_action(
         &mut self,
         action: Action,
@@ -347,24 +353,11 @@ impl App {
         let row = rows[self.position(rows)?].clone();
         // Rows may move before the confirmation. The selection must follow this row.
         self.selected[self.tab as usize] = Some(row.clone());
-        self.message = None;
-        if let Some(pending) = self
-            .pending
-            .take_if(|pending| pending.action == action && pending.row == row)
-        {
-            let is_whole_host = action == Action::TearDown && matches!(row, RowKey::Host(_));
-            if is_whole_host && pending.plan.is_none() {
-                let text = "waiting for the plan of the teardown: press again".to_owned();
-                self.set_message(Tone::Warning, text);
-                self.pending = Some(pending);
-                return None;
-            }
-            return Some(Command::Run {
-                action,
-                row,
-                plan: pending.plan,
-            });
+        let is_pending = |pending: &PendingAction| pending.action == action && pending.row == row;
+        if self.pending.as_ref().is_some_and(is_pending) {
+            return None;
         }
+        self.message = None;
         match check_action(action, &row, swarm) {
             Err(reason) => {
                 self.pending = None;
@@ -388,6 +381,26 @@ impl App {
         }
     }
 
+    /// Returns the command that runs the pending action, unless the plan of a teardown has not
+    /// arrived yet.
+    fn confirm(&mut self) -> Option<Command> {
+        let pending = self.pending.take()?;
+        let is_whole_host =
+            pending.action == Action::TearDown && matches!(pending.row, RowKey::Host(_));
+        if is_whole_host && pending.plan.is_none() {
+            let text = "waiting for the plan of the teardown: press y again".to_owned();
+            self.set_message(Tone::Warning, text);
+            self.pending = Some(pending);
+            return None;
+        }
+        self.message = None;
+        Some(Command::Run {
+            action: pending.action,
+            row: pending.row,
+            plan: pending.plan,
+        })
+    }
+
     fn set_message(&mut self, tone: Tone, text: String) {
         self.message = Some(Message { tone, text });
     }
@@ -407,7 +420,7 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
             Ok(format!("tear down {}/{}", shard.host_name, shard.decky_id))
         }
         (Action::TearDown, RowKey::Operation(_)) => Err(
-            "only hosts and shards can be torn down; r retries the failed deckies of an operation"
+            "only hosts and deckies can be torn down; r retries the failed deckies of an operation"
                 .to_owned(),
         ),
         (Action::Retry, RowKey::Host(host)) => {
@@ -441,54 +454,4 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
             Err("only operations can be cancelled: press 3 and select one".to_owned())
         }
     }
-}
-
-fn host_has_problem(host: &HostRecord) -> bool {
-    host.status == HostStatus::Offline
-        || host.inventory_error.is_some()
-        || !host.notes.is_empty()
-        || host.open_operations > 0
-}
-
-fn shard_has_problem(shard: &ShardRecord) -> bool {
-    !matches!(shard.state, ShardState::Running | ShardState::Pending)
-}
-
-fn operation_has_problem(operation: &OperationRecord) -> bool {
-    !matches!(
-        operation.state,
-        OperationState::Succeeded | OperationState::Cancelled
-    )
-}
-
-fn host_filter_text(host: &HostRecord) -> String {
-    format!(
-        "{} {} {}",
-        host.name,
-        host.host_uuid,
-        style::host_label(host.status).word
-    )
-}
-
-fn shard_filter_text(shard: &ShardRecord) -> String {
-    let error = shard.last_error.as_ref().map_or("", |error| error.as_str());
-    format!(
-        "{}/{} {} {} {} {error}",
-        shard.host_name,
-        shard.decky_id,
-        shard.decky_ip.as_deref().unwrap_or(""),
-        style::shard_label(shard.state).word,
-        shard.services.join(" ")
-    )
-}
-
-fn operation_filter_text(operation: &OperationRecord) -> String {
-    let error = operation.error.as_ref().map_or("", |error| error.as_str());
-    format!(
-        "{} {} {} {} {error}",
-        operation.operation_id,
-        format_operation_target(operation),
-        style::operation_label(operation.state).word,
-        operation.requested_by
-    )
 }

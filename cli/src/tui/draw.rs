@@ -10,24 +10,24 @@ use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{Text, Timestamp, escape_hidden};
 use unicode_width::UnicodeWidthStr;
 
-use super::app::{Action, App, Popup, RowKey, SwarmView, Tab};
+use super::app::{App, Popup, RowKey, SwarmView, Tab};
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, StateLabel, Tone, format_age, format_relative};
 use crate::output::table::truncate;
 
-const HELP: &str = " Tab 1 2 3      hosts, shards, operations
+const HELP: &str = " Tab 1 2 3      hosts, deckies, operations
  ↑ ↓ PgUp PgDn  move; also j k g G
- Enter          open: shards of a host, an operation
+ Enter          open: deckies of a host, an operation
  /              filter by text
  f              show only problems
- t t            tear down a decky or a whole host
- r r            retry failed deckies
- c c            cancel a queued operation
+ t y            tear down a decky or a whole host
+ r y            retry failed deckies
+ c y            cancel a queued operation
  Esc            drop an action, a message or a filter
  ?              help
  q              quit
 
- Press t, r or c again within 4 s to confirm.";
+ After t, r or c, press y within 4 s to confirm.";
 
 /// The number of spaces between two columns.
 const COLUMN_GAP: u16 = 2;
@@ -39,6 +39,8 @@ const MAX_COLUMN_WIDTH: usize = 28;
 pub(super) struct Scene<'a> {
     pub(super) app: &'a App,
     pub(super) swarm: SwarmView<'a>,
+    /// A description of the swarm: the server, and where its address and the login come from.
+    pub(super) swarm_name: &'a str,
     /// The reason why the records may be out of date. `None` if they are current.
     pub(super) stale_reason: Option<String>,
     /// Whether every kind of record has been listed at least once.
@@ -57,7 +59,10 @@ impl Scene<'_> {
             Constraint::Length(1),
         ])
         .areas(frame.area());
-        frame.render_widget(Paragraph::new(vec![self.summary(), self.tabs()]), top);
+        let tabs = self.tabs();
+        let left = u16::try_from(tabs.width()).unwrap_or(u16::MAX);
+        frame.render_widget(Paragraph::new(vec![self.summary(), tabs]), top);
+        self.swarm_name(frame, top, left);
         if let Some(reason) = &self.stale_reason {
             let style = self.style(Tone::Warning).add_modifier(Modifier::REVERSED);
             let text = format!(" ! Data may be out of date: {reason}");
@@ -162,6 +167,21 @@ impl Scene<'_> {
         Line::from(parts)
     }
 
+    /// Names the swarm at the right of the tabs, in the columns that the tabs leave free.
+    fn swarm_name(&self, frame: &mut Frame<'_>, top: Rect, left: u16) {
+        let free = top.width.saturating_sub(left + 2);
+        let place = Rect {
+            x: top.x + top.width - free,
+            y: top.y + 1,
+            width: free,
+            height: 1.min(top.height.saturating_sub(1)),
+        };
+        let name = escape_hidden(self.swarm_name);
+        let text = Paragraph::new(truncate(&name, usize::from(free)));
+        let text = text.style(self.style(Tone::Dim)).right_aligned();
+        frame.render_widget(text, place);
+    }
+
     fn table(&self, frame: &mut Frame<'_>, area: Rect) {
         let keys = self.app.rows(self.swarm);
         let selected = self.app.position(&keys);
@@ -171,18 +191,18 @@ impl Scene<'_> {
                 "STATUS",
                 "DECKIES",
                 "OPEN",
-                "HEARTBEAT",
+                "LAST SEEN",
                 "AGENT",
-                "ERROR OR NOTES",
+                "PROBLEM OR NOTES",
             ],
-            Tab::Shards => &["HOST", "DECKY", "STATUS", "ADDRESS", "SERVICES", "ERROR"],
+            Tab::Shards => &["HOST", "DECKY", "STATUS", "ADDRESS", "SERVICES", "PROBLEM"],
             Tab::Operations => &[
                 "AGE",
                 "TARGET",
                 "STATUS",
                 "REQUESTED BY",
                 "DECKIES",
-                "MESSAGE",
+                "PROBLEM",
             ],
         };
         // Only the visible rows are built, so that drawing stays fast with many rows.
@@ -222,11 +242,9 @@ impl Scene<'_> {
             let filtered = self.app.problems_only || !self.app.filter.is_empty();
             let text = match (filtered, self.app.tab) {
                 (true, _) => "No rows match the filter. Esc clears the filter.",
-                (false, Tab::Hosts) => "No hosts found. `scuttle enroll NAME` adds a host.",
-                (false, Tab::Shards) => "No shards found.",
-                (false, Tab::Operations) => {
-                    "No operations found. Press t on a shard to tear it down."
-                }
+                (false, Tab::Hosts) => "No hosts. `scuttle enroll NAME` adds a host.",
+                (false, Tab::Shards) => "No deckies.",
+                (false, Tab::Operations) => "No operations. Press t on a decky to tear it down.",
             };
             let place = Rect {
                 y: area.y + 2,
@@ -242,7 +260,9 @@ impl Scene<'_> {
         let styled = |tone, text: &str| (tone, escape_hidden(text).into_owned());
         let state = |label: StateLabel| (label.tone, label.text());
         let text = |text: &str| styled(Tone::Plain, text);
-        let error = |tone, error: Option<&Text>| styled(tone, error.map_or("", Text::as_str));
+        let error = |tone, error: Option<&Text>| {
+            styled(tone, style::explain_error(error.map_or("", Text::as_str)))
+        };
         Some(match key {
             RowKey::Host(id) => {
                 let host = self.swarm.hosts.get(id)?;
@@ -301,18 +321,10 @@ impl Scene<'_> {
     /// keys.
     fn bottom_line(&self) -> Line<'_> {
         if let Some(pending) = &self.app.pending {
-            let letter = match pending.action {
-                Action::TearDown => 't',
-                Action::Retry => 'r',
-                Action::Cancel => 'c',
-            };
             let style = self
                 .style(Tone::Error)
                 .add_modifier(Modifier::BOLD | Modifier::REVERSED);
-            let text = format!(
-                " Press {letter} again within 4 s to {}. Esc cancels. ",
-                pending.text
-            );
+            let text = format!(" Press y within 4 s to {}. Esc cancels. ", pending.text);
             return Line::from(Span::styled(text, style));
         }
         if let Some(message) = &self.app.message {

@@ -2,6 +2,7 @@
 
 mod app;
 mod draw;
+mod filter;
 pub(crate) mod screen;
 #[cfg(test)]
 mod tests;

@@ -101,11 +101,16 @@ pub(crate) async fn run(client: Client) -> Result<(), Failure> {
                         None => {}
                     }
                 }
-                draw(&mut terminal, &app, &view)?;
+                draw(&mut terminal, &app, &view, client.swarm())?;
                 is_dirty = false;
             }
             update = view.next() => {
-                if let Update::Problem(text) = update {
+                let problem = match update {
+                    Update::Problem(text) => Some(text),
+                    Update::ListingFailed(error) => Some(error.to_string()),
+                    _ => None,
+                };
+                if let Some(text) = problem {
                     app.message = Some(Message { tone: Tone::Warning, text });
                 }
                 is_dirty = true;
@@ -118,7 +123,7 @@ pub(crate) async fn run(client: Client) -> Result<(), Failure> {
                 skipped += 1;
                 if is_dirty || skipped >= MAX_SKIPPED_FRAMES {
                     app.expire(Instant::now());
-                    draw(&mut terminal, &app, &view)?;
+                    draw(&mut terminal, &app, &view, client.swarm())?;
                     (is_dirty, skipped) = (false, 0);
                 }
             }
@@ -136,10 +141,16 @@ fn swarm_view(view: &LiveView) -> SwarmView<'_> {
     }
 }
 
-fn draw(terminal: &mut Terminal, app: &App, view: &LiveView) -> Result<(), Failure> {
+fn draw(
+    terminal: &mut Terminal,
+    app: &App,
+    view: &LiveView,
+    swarm_name: &str,
+) -> Result<(), Failure> {
     let scene = Scene {
         app,
         swarm: swarm_view(view),
+        swarm_name,
         stale_reason: view.stale_reason(),
         is_complete: view.is_complete(),
         now: clock::now(),

@@ -134,6 +134,7 @@ impl TestScreen {
         let scene = Scene {
             app: &self.app,
             swarm: self.swarm(),
+            swarm_name: "nats://a:4222 (bus directory b)",
             stale_reason: stale_reason.map(str::to_owned),
             is_complete: true,
             now: AT
@@ -165,25 +166,26 @@ fn shard_key(host: &str, decky: &str) -> RowKey {
 }
 
 #[test]
-fn a_teardown_needs_the_same_key_twice_within_four_seconds() {
+fn a_teardown_is_confirmed_with_another_key_within_four_seconds() {
     let mut screen = TestScreen::new();
     assert_eq!(screen.press_keys("2jt"), None);
-    screen.assert_shows(&["Press t again within 4 s to tear down alpha/d-2"]);
+    screen.assert_shows(&["Press y within 4 s to tear down alpha/d-2"]);
     screen.now += CONFIRM_TIMEOUT + Duration::from_millis(1);
     assert_eq!(
-        screen.press_keys("t"),
+        screen.press_keys("y"),
         None,
-        "the confirmation came too late, so the action is proposed again"
+        "the confirmation came too late"
     );
+    assert_eq!(screen.press_keys("t"), None);
     screen.now += CONFIRM_TIMEOUT;
     let confirmed = Command::Run {
         action: Action::TearDown,
         row: shard_key("alpha", "d-2"),
         plan: None,
     };
-    assert_eq!(screen.press_keys("t"), Some(confirmed));
+    assert_eq!(screen.press_keys("y"), Some(confirmed));
     assert_eq!(
-        screen.press_keys("t"),
+        screen.press_keys("y"),
         None,
         "the action ran, so it is no longer pending"
     );
@@ -197,34 +199,69 @@ fn a_teardown_needs_the_same_key_twice_within_four_seconds() {
 }
 
 #[test]
+fn a_key_that_is_held_down_confirms_nothing() {
+    let mut screen = TestScreen::new();
+    for key in ["t", "r", "c"] {
+        for tab in ["1", "2", "3"] {
+            screen.press_keys(tab);
+            screen.press_keys(key);
+            let proposed = screen
+                .app
+                .pending
+                .as_ref()
+                .map(|pending| pending.text.clone());
+            for repeat in 0..12 {
+                screen.now += CONFIRM_TIMEOUT / 100;
+                assert_eq!(screen.press_keys(key), None, "{repeat} of {key} on {tab}");
+            }
+            let pending = screen
+                .app
+                .pending
+                .as_ref()
+                .map(|pending| pending.text.clone());
+            assert_eq!(pending, proposed, "{key} on {tab}");
+        }
+    }
+    let alpha: HostId = "alpha".parse().expect("a valid id");
+    screen.press_keys("1t");
+    screen.app.set_plan(&alpha, "hash".to_owned(), 2);
+    screen.press_keys("tttttttttttt");
+    assert!(screen.press_keys("y").is_some());
+    assert_eq!(screen.press_keys("yyyyyyyyyyyy"), None);
+}
+
+#[test]
 fn a_teardown_of_a_host_uses_the_plan_that_was_shown() {
     let mut screen = TestScreen::new();
     let alpha: HostId = "alpha".parse().expect("a valid id");
     assert_eq!(screen.press_keys("t"), Some(Command::Plan(alpha.clone())));
-    assert_eq!(screen.press_keys("t"), None, "the plan has not arrived yet");
+    assert_eq!(screen.press_keys("y"), None, "the plan has not arrived yet");
     screen
         .app
         .set_plan(&"beta".parse().expect("a valid id"), "other".to_owned(), 9);
     assert_eq!(
-        screen.press_keys("t"),
+        screen.press_keys("y"),
         None,
         "the plan of another host does not count"
     );
     screen.app.set_plan(&alpha, "hash".to_owned(), 2);
-    screen.assert_shows(&["tear down ALL of alpha: 2 deckies would be removed"]);
+    screen.assert_shows(&[
+        "tear down ALL of alpha: 2 deckies would be removed",
+        "nats://a:4222 (bus directory b)",
+    ]);
     let confirmed = Command::Run {
         action: Action::TearDown,
         row: RowKey::Host(alpha),
         plan: Some("hash".to_owned()),
     };
-    assert_eq!(screen.press_keys("t"), Some(confirmed));
+    assert_eq!(screen.press_keys("y"), Some(confirmed));
 }
 
 #[test]
 fn retry_and_cancel_are_rejected_on_unsuitable_rows() {
     let mut screen = TestScreen::new();
     assert_eq!(
-        screen.press_keys("2jrr"),
+        screen.press_keys("2jry"),
         None,
         "the teardown of d-2 has not failed"
     );
@@ -234,26 +271,26 @@ fn retry_and_cancel_are_rejected_on_unsuitable_rows() {
         row: shard_key("alpha", "d-1"),
         plan: None,
     };
-    assert_eq!(screen.press_keys("krr"), Some(confirmed));
-    assert_eq!(screen.press_keys("cc"), None, "a shard cannot be cancelled");
+    assert_eq!(screen.press_keys("kry"), Some(confirmed));
+    assert_eq!(screen.press_keys("cy"), None, "a shard cannot be cancelled");
     let queued = RowKey::Operation(QUEUED.parse().expect("a valid id"));
     let failed = RowKey::Operation(FAILED.parse().expect("a valid id"));
     assert_eq!(
-        screen.press_keys("3rr"),
+        screen.press_keys("3ry"),
         None,
         "the operation has not ended"
     );
     assert_eq!(
-        screen.press_keys("cc"),
+        screen.press_keys("cy"),
         Some(Command::Run {
             action: Action::Cancel,
             row: queued,
             plan: None
         })
     );
-    assert_eq!(screen.press_keys("jcc"), None, "the operation has ended");
+    assert_eq!(screen.press_keys("jcy"), None, "the operation has ended");
     assert_eq!(
-        screen.press_keys("rr"),
+        screen.press_keys("ry"),
         Some(Command::Run {
             action: Action::Retry,
             row: failed,

@@ -48,13 +48,17 @@ async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
     cli.run(&["enroll", "worker-a", "--label", "rack=9"])
         .await?
         .expect_failure(4, &[subjects::HOSTS_UPDATE])?;
-    let out = cli.run(&["decommission", "worker-a"]).await?;
+    let out = cli.run(&["decommission", "worker-a", "--yes"]).await?;
     assert!(
         out.stderr.contains("no credentials were revoked"),
         "{out:?}"
     );
-    cli.run_json(&["decommission", "worker-a"], 0, "cli/decommissioned")
-        .await?;
+    cli.run_json(
+        &["decommission", "worker-a", "--yes"],
+        0,
+        "cli/decommissioned",
+    )
+    .await?;
     assert_eq!(cli.run(&["hosts"]).await?.expect_success()?, "");
     assert!(
         cli.run(&["hosts", "--all"])
@@ -64,7 +68,7 @@ async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
     );
     // A directory that is named must exist.
     let named = cli.run(&["enroll", "worker-b", "--dir", "none"]).await?;
-    named.expect_failure(1, &["none is not a bus directory"])?;
+    named.expect_failure(2, &["none is not a bus directory"])?;
     let anonymous = Cli::with_environment(
         &cluster,
         vec![("SCUTTLE_NATS_URL", cluster.servers[0].url())],
@@ -72,7 +76,7 @@ async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
     anonymous
         .run(&["enroll", "worker-b"])
         .await?
-        .expect_failure(1, &["scuttle init"])?;
+        .expect_failure(2, &["scuttle init"])?;
     Ok(())
 }
 
@@ -103,12 +107,14 @@ async fn the_administrative_verbs_report_results_as_json() -> TestResult {
         "cli/user_added",
     )
     .await?;
+    let listed = json(&["user", "list"], "cli/users").await?;
+    assert_eq!(listed["users"].as_array().map(Vec::len), Some(5));
     let removed = json(&["user", "remove", "alice"], "cli/user_removed").await?;
     assert_eq!(removed["revoked"], 1);
     // Every verb logs in as the admin of the bus directory.
     let hosts = json(&["hosts"], "hosts_list").await?;
     assert_eq!(hosts["hosts"][0]["name"], "worker-a");
-    let out = json(&["decommission", "worker-a"], "cli/decommissioned").await?;
+    let out = json(&["decommission", "worker-a", "--yes"], "cli/decommissioned").await?;
     assert_eq!(out["revoked"], Value::from(vec!["worker-a"]));
     let folder = tempfile::tempdir()?;
     let made =

@@ -112,6 +112,42 @@ async fn lists_contain_all_pages_and_at_most_limit_operations() -> TestResult {
     let newest = cli.run_jsonl(&["ops", "--limit", "2"]).await?;
     let targets: Vec<_> = newest.iter().map(|one| one["decky_id"].clone()).collect();
     assert_eq!(targets, ["d-2", "d-1"]);
+    let limited = cli.run_json(&["ops", "--limit", "2"], 0, "operations_list");
+    let cursor = limited.await?["next"].clone();
+    let request = json!({ "after": cursor });
+    let rest: Value = (cluster.operator)
+        .request(subjects::OPERATIONS_LIST, &request)
+        .await?;
+    assert_eq!(rest["operations"][0]["decky_id"], "d-0");
+    assert_eq!(rest["operations"].as_array().map(Vec::len), Some(1));
+    let table = cli.run(&["ops", "--limit", "2"]).await?;
+    assert!(table.stderr.contains("Only the newest 2"), "{table:?}");
+
+    for (arguments, count) in [
+        (&["--user", "operator", "--since", "1h"] as &[&str], 3),
+        (&["--user", "alice"], 0),
+        (&["--state", "queued", "--state", "failed"], 3),
+        (&["--state", "succeeded", "--state", "failed"], 0),
+        (&["--host", "worker-a", "--state", "queued"], 3),
+    ] {
+        let arguments = [&["ops", "-o", "json"], arguments].concat();
+        let found = cli.run(&arguments).await?.expect_success()?;
+        let found: Value = serde_json::from_str(&found)?;
+        let listed = found["operations"].as_array().map(Vec::len);
+        assert_eq!((listed, &found["next"]), (Some(count), &Value::Null));
+    }
+    for (arguments, count) in [
+        (&["hosts", "worker-a"] as &[&str], 1),
+        (&["hosts", "--status", "online"], 1),
+        (&["hosts", "--status", "offline"], 0),
+        (&["hosts", "--status", "offline", "--status", "online"], 1),
+    ] {
+        assert_eq!(
+            cli.run_jsonl(arguments).await?.len(),
+            count,
+            "{arguments:?}"
+        );
+    }
     Ok(())
 }
 
@@ -141,22 +177,33 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
             &["no decky nope"],
         ),
         (
-            &["decommission", "worker-a"],
+            &["decommission", "worker-a", "--yes"],
             4,
-            &["still has 1 shards", "force"],
+            &["still has 1 decky", "scuttle teardown worker-a", "--force"],
         ),
         (&["teardown", "worker-a", "--timeout", "10"], 2, &["10m"]),
         (&["hosts", "-o", "yaml"], 2, &["jsonl"]),
         (&["watch"], 2, &["-o jsonl"]),
         (
+            &["decommission", "worker-a"],
+            2,
+            &["cannot ask", "not a terminal", "--yes"],
+        ),
+        (
+            &["hosts", "--nats-url", "nats://a b"],
+            2,
+            &["a b", "nats://HOST:PORT"],
+        ),
+        (&["hosts", "--nats-creds", "none.creds"], 2, &["none.creds"]),
+        (
             &["hosts", "--nats-url", "nats://127.0.0.1:1"],
-            1,
+            6,
             &["127.0.0.1:1", "start nats-server"],
         ),
         (
             &["hosts", "--nats-password", "wrong"],
             4,
-            &["operator may not connect"],
+            &["not logged in", "does not accept operator"],
         ),
     ] {
         cli.run(arguments).await?.expect_failure(code, parts)?;
@@ -166,7 +213,7 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
     viewer
         .run(&arguments)
         .await?
-        .expect_failure(4, &["viewer may not publish", "--nats-creds"])?;
+        .expect_failure(4, &["viewer is a viewer and cannot tear down", "--creds"])?;
     cluster.controllers[0].kill().await?;
     for arguments in [&["hosts"] as &[&str], &arguments] {
         cli.run(arguments)

@@ -69,7 +69,7 @@ async fn a_teardown_of_a_whole_host_asks_for_confirmation() -> TestResult {
         let mut terminal = Terminal::start(&cluster, "teardown worker-a")?;
         terminal.wait_for("2 deckies would be torn down").await?;
         terminal
-            .wait_for("Are you sure you want to tear down all of worker-a? [y/N]")
+            .wait_for("Are you sure you want to tear down all of worker-a in the swarm at nats://")
             .await?;
         terminal.type_keys(answer).await?;
         assert_eq!(
@@ -83,7 +83,33 @@ async fn a_teardown_of_a_whole_host_asks_for_confirmation() -> TestResult {
 }
 
 #[tokio::test]
-async fn the_screen_proposes_at_the_first_key_and_acts_at_the_second() -> TestResult {
+async fn a_decommission_asks_for_confirmation_and_names_what_is_forgotten() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    for (answer, code, remaining) in [("n\n", 4, 2), ("y\n", 0, 0)] {
+        let mut terminal = Terminal::start(&cluster, "decommission worker-a --force")?;
+        terminal
+            .wait_for("would forget 2 deckies (decky-01, decky-02). They are not torn down")
+            .await?;
+        terminal
+            .wait_for("Are you sure you want to decommission worker-a")
+            .await?;
+        terminal.type_keys(answer).await?;
+        assert_eq!(
+            terminal.wait_for_exit().await?.code(),
+            Some(code),
+            "{answer:?}"
+        );
+        let states = cluster.operator.shard_states(&agent.host).await?;
+        assert_eq!(states.matches("decky-").count(), remaining, "{states}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_screen_proposes_at_one_key_and_acts_at_another() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
     let mut terminal = Terminal::start(&cluster, "watch")?;
@@ -91,8 +117,10 @@ async fn the_screen_proposes_at_the_first_key_and_acts_at_the_second() -> TestRe
     terminal.type_keys("t").await?;
     // The plan is shown. The screen draws single words, so only one word can be matched.
     terminal.wait_for("would").await?;
+    // A key that is held down confirms nothing.
+    terminal.type_keys("tttttttttttt").await?;
     assert_eq!(cluster.operator.list_operations().await?, []);
-    terminal.type_keys("t").await?;
+    terminal.type_keys("y").await?;
     let tearing_down = |states: &String| states == "decky-01 tearing_down";
     wait_until(
         "the teardown is accepted",

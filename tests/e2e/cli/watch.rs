@@ -51,6 +51,13 @@ async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
     let snapshot = cli.run_json(&["watch"], 0, "cli/snapshot").await?;
     assert_eq!(snapshot["shards"].as_array().map(Vec::len), Some(2));
 
+    cluster.controllers[0].kill().await?;
+    cli.run(&["watch", "-o", "json"])
+        .await?
+        .expect_failure(6, &["no controller answers"])?;
+    cluster.controllers[0].restart().await?;
+    cluster.operator.wait_until_ready().await?;
+
     let mut process = cli.start(&["watch", "-o", "jsonl"])?;
     wait_for_events(&process, "complete", 1, |_| true).await?;
     let first = written_events(&process)?;

@@ -88,9 +88,9 @@ async fn a_payload_that_is_too_small_is_refused_with_the_number_to_set() -> Test
     }
     let arguments = ["doctor", "--nats-url", &nats.url()];
     let environment = nats.environment(Role::Operator);
-    let environment = environment
-        .each_ref()
-        .map(|(name, value)| (*name, &**value));
+    let environment: Vec<_> = (environment.iter().map(|(name, value)| (*name, &**value)))
+        .chain([("SCUTTLE_BUS_DIR", "")])
+        .collect();
     let doctor = run_scuttle(dir.path(), &arguments, &environment).await?;
     assert!(doctor.stdout.contains("16384 bytes"), "{doctor:?}");
     assert!(doctor.stdout.contains("max_payload: 1MB"), "{doctor:?}");

@@ -2,6 +2,7 @@
 //! the requester.
 
 mod accounts;
+mod bus_directory;
 mod jetstream_permissions;
 mod logins;
 mod permissions;

@@ -206,7 +206,7 @@ async fn init_configures_a_server_with_mutual_tls() -> TestResult {
     let enroll = ["enroll", "worker-a", "--host-uuid", "worker-a"];
     bus.run_scuttle(&enroll)
         .await?
-        .expect_failure(1, &["--tls-c"])?;
+        .expect_failure(6, &["--tls-c"])?;
     let line = bus
         .run_scuttle(&[&enroll[..], &shown].concat())
         .await?
@@ -223,7 +223,11 @@ async fn init_configures_a_server_with_mutual_tls() -> TestResult {
         .report_inventory(&["decky-1"])
         .await
         .context("over TLS")?;
-    let decommission = [&["decommission", "worker-a", "--force"], &shown[..]].concat();
+    let decommission = [
+        &["decommission", "worker-a", "--force", "--yes"],
+        &shown[..],
+    ]
+    .concat();
     bus.run_scuttle(&decommission).await?.expect_success()?;
     Ok(())
 }

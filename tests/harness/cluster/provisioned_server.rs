@@ -69,8 +69,13 @@ impl ProvisionedServer {
 
     /// Stops the server and starts it again on the same port.
     pub async fn restart(&mut self) -> Result<()> {
+        self.restart_on(self.server.port).await
+    }
+
+    /// Stops the server and starts it again on this port.
+    pub async fn restart_on(&mut self, port: u16) -> Result<()> {
         self.server.stop().await?;
-        self.server = NatsServer::start(&self.setup, Some(self.server.port)).await?;
+        self.server = NatsServer::start(&self.setup, Some(port)).await?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use scuttle_nats::Credentials;
 
-use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, Keystore, KeystoreError};
+use crate::admin::keystore::{DEFAULT_DIRECTORY, Keystore, KeystoreError};
 use crate::client::connection::{Connection, ConnectionArgs};
 use crate::failure::Failure;
 
@@ -36,13 +36,9 @@ impl BusOptions {
     /// Opens the bus directory, and returns it with the NATS connection settings. The default login
     /// is the directory's admin user.
     pub(super) fn open(&self) -> Result<(Keystore, Connection), Failure> {
-        let keystore = Keystore::open(self.directory.path())?;
-        let admin = keystore.credentials(ADMIN_USER);
-        let mut connection = self.nats.resolve_with_admin(&admin)?;
-        if connection.config.credentials == Credentials::Anonymous {
-            // The credentials file is missing. Connecting fails with an error that names the file.
-            connection.config.credentials = Credentials::File(admin);
-        }
+        let root = self.directory.path();
+        let keystore = Keystore::open(root)?;
+        let connection = self.nats.resolve_in(root, true)?;
         Ok((keystore, connection))
     }
 

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use scuttle_schemas::hosts::{DecommissionAccepted, DecommissionRequest, HostRecord, HostStatus};
-use scuttle_schemas::{ErrorCode, subjects};
+use scuttle_schemas::shards::ShardsListRequest;
+use scuttle_schemas::{DeckyId, ErrorCode, subjects};
 
 use super::bus_options::BusOptions;
 use crate::admin::accounts::AccountName;
@@ -13,13 +14,22 @@ use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::revoke::revoke_users;
+use crate::commands::confirmation::{confirm, require_terminal};
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::Decommissioned;
 use crate::output::message::print_line;
+use crate::output::style;
+
+/// The maximum number of forgotten deckies that are named in a text for people.
+const MAX_NAMED: usize = 10;
 
 /// Decommission a host and revoke its credentials.
+///
+/// The command asks for confirmation, unless --yes is given. A host that has deckies is
+/// decommissioned only with --force: the record forgets its deckies and ends its operations, and
+/// containers may still be running on the host.
 ///
 /// The server immediately closes the connection of the host's agent. The command also revokes any
 /// remaining credentials of hosts that were decommissioned earlier. If the server cannot be
@@ -28,6 +38,7 @@ use crate::output::message::print_line;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle decommission worker-a
+  scuttle decommission worker-a --yes
   scuttle decommission worker-a --force    # the deckies are not torn down, but leave the record")]
 pub(crate) struct Decommission {
     /// Host name or ID.
@@ -36,16 +47,26 @@ pub(crate) struct Decommission {
     /// Decommission the host even if it has deckies. They are not torn down.
     #[arg(long)]
     force: bool,
+    /// Decommission the host without asking for confirmation.
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     bus: BusOptions,
 }
 
 impl Decommission {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        if !self.yes {
+            require_terminal(&format!("decommission {}", self.host), "give --yes")?;
+        }
         let (keystore, connection) = self.bus.open_if_present()?;
         let client = Client::connect(&connection).await?;
         let hosts = lists::list_hosts(&client).await?.hosts;
         let host = lists::find_host(&hosts, &self.host)?;
+        let forgotten = self.check_deckies(&client, host).await?;
+        if !self.yes {
+            ask(&client, host, &forgotten).await?;
+        }
         let request = DecommissionRequest {
             host_uuid: host.host_uuid.clone(),
             force: self.force,
@@ -60,7 +81,15 @@ impl Decommission {
             }
             Err(error) => return Err(error.into()),
         };
-        print_line(format!("{} ({}): {detail}", host.name, host.host_uuid));
+        print_line(format!(
+            "{} ({}): {detail}. Swarm: {}.",
+            host.name,
+            host.host_uuid,
+            client.swarm()
+        ));
+        if !forgotten.is_empty() {
+            print_line(format!("Forgotten: {}.", describe_forgotten(&forgotten)));
+        }
         let mut revoked = Vec::new();
         if let Some(keystore) = &keystore {
             revoked = revoke_decommissioned(keystore, &connection, &hosts, host).await?;
@@ -74,10 +103,80 @@ impl Decommission {
             host_uuid: host.host_uuid.clone(),
             host_name: host.name.clone(),
             detail,
+            forgotten,
             revoked,
         };
         format.write_one(&output, || output.host_uuid.to_string())
     }
+
+    /// Returns the deckies that the record is about to forget.
+    ///
+    /// # Errors
+    /// If the host has deckies and `--force` is not given.
+    async fn check_deckies(
+        &self,
+        client: &Client,
+        host: &HostRecord,
+    ) -> Result<Vec<DeckyId>, Failure> {
+        let request = ShardsListRequest {
+            host_uuid: Some(host.host_uuid.clone()),
+            ..ShardsListRequest::default()
+        };
+        let shards = lists::list_shards(client, request).await?.shards;
+        let deckies: Vec<_> = shards.into_iter().map(|shard| shard.decky_id).collect();
+        if deckies.is_empty() || self.force {
+            return Ok(deckies);
+        }
+        Err(Failure::Conflict(format!(
+            "{name} still has {count}: tear them down first with `scuttle teardown {name} --wait`, or give --force to forget \
+             them without tearing them down",
+            name = host.name,
+            count = style::format_decky_count(deckies.len()),
+        )))
+    }
+}
+
+/// Asks the operator to confirm, and says what the record is about to forget.
+async fn ask(client: &Client, host: &HostRecord, forgotten: &[DeckyId]) -> Result<(), Failure> {
+    if !forgotten.is_empty() {
+        print_line(format!(
+            "The record would forget {}. They are not torn down: their containers may keep running on {}, and nothing here \
+             shows them.",
+            describe_forgotten(forgotten),
+            host.name
+        ));
+    }
+    if host.open_operations > 0 {
+        print_line(format!(
+            "Open operations of {} that would end as failed: {}.",
+            host.name, host.open_operations
+        ));
+    }
+    let question = format!(
+        "Are you sure you want to decommission {} ({}) in the swarm at {}?",
+        host.name,
+        host.host_uuid,
+        client.swarm()
+    );
+    if confirm(&question).await? {
+        return Ok(());
+    }
+    Err(Failure::Conflict("aborted: nothing was changed".to_owned()))
+}
+
+/// Names the forgotten deckies, at most [`MAX_NAMED`] of them.
+fn describe_forgotten(deckies: &[DeckyId]) -> String {
+    let named: Vec<_> = deckies
+        .iter()
+        .take(MAX_NAMED)
+        .map(DeckyId::as_str)
+        .collect();
+    let more = match deckies.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let count = style::format_decky_count(deckies.len());
+    format!("{count} ({}{more})", named.join(", "))
 }
 
 /// Revokes the credentials of `host` and of all hosts that are already decommissioned. Returns the

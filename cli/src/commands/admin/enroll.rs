@@ -13,7 +13,7 @@ use super::labels::{collect_labels, parse_label};
 use crate::admin::accounts::AccountName;
 use crate::admin::keystore::Keystore;
 use crate::admin::roles::Role;
-use crate::admin::user_records::{self, NewUser};
+use crate::admin::user_records::{self, PreparedUser};
 use crate::client::connection::Connection;
 use crate::client::nats_client::Client;
 use crate::client::revoke::revoke_users;
@@ -59,9 +59,13 @@ impl Enroll {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.clone();
         let out = (self.out.clone()).unwrap_or_else(|| format!("{name}.creds").into());
-        user_records::ensure_absent(&out)?;
         let labels = collect_labels(&self.labels)?;
         let (keystore, connection) = self.bus.open_if_present()?;
+        // Before the host is enrolled, so that a failure leaves no host without credentials.
+        let new_user = match &keystore {
+            Some(keystore) => Some(PreparedUser::new(keystore, Role::Agent, &out)?),
+            None => None,
+        };
         let request = EnrollRequest {
             name: name.clone(),
             address: self.address.clone(),
@@ -71,18 +75,19 @@ impl Enroll {
         let client = Client::connect(&connection).await?;
         let accepted: EnrollAccepted = client.request(subjects::HOSTS_ENROLL, &request).await?;
         let host = &accepted.host.host_uuid;
+        let swarm = client.swarm();
         let mut credentials = None;
-        if let Some(keystore) = &keystore {
-            self.write_credentials(keystore, &connection, host, &out)
+        if let (Some(keystore), Some(new_user)) = (&keystore, new_user) {
+            self.write_credentials(keystore, &connection, host, new_user)
                 .await?;
             credentials = Some(out.as_path());
             eprintln!(
-                "Host {name} enrolled as {host}. Copy the credentials {} to the host, and start the agent there:",
+                "Host {name} enrolled as {host} in the swarm at {swarm}. Copy the credentials {} to the host, and start the agent there:",
                 out.display()
             );
         } else {
             eprintln!(
-                "Host {name} enrolled as {host}. There is no bus directory here, so no credentials were created: add a user for \
+                "Host {name} enrolled as {host} in the swarm at {swarm}. There is no bus directory here, so no credentials were created: add a user for \
                  the agent to the server's configuration (see nats.conf), reload the server, and start the agent with that \
                  user's password:"
             );
@@ -109,7 +114,7 @@ impl Enroll {
         keystore: &Keystore,
         connection: &Connection,
         host: &HostId,
-        out: &Path,
+        new_user: PreparedUser<'_>,
     ) -> Result<(), Failure> {
         let name = &self.name;
         let mut old = user_records::list_active(keystore)?;
@@ -121,13 +126,7 @@ impl Enroll {
                 "host {name} ({host}) already has credentials, created {last}; --renew creates new ones and revokes the old"
             )));
         }
-        let new_user = NewUser {
-            role: Role::Agent,
-            user: host.as_str(),
-            host_name: Some(name.clone()),
-            credentials_file: out,
-        };
-        user_records::create_user(keystore, new_user)?;
+        new_user.create(host.as_str(), Some(name.clone()))?;
         if !old.is_empty() {
             revoke_users(keystore, AccountName::Scuttle, &old, connection).await?;
             eprintln!("The old credentials of the host are revoked.");

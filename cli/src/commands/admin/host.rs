@@ -11,6 +11,7 @@ use crate::client::nats_client::Client;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
+use crate::output::message::print_line;
 
 /// Change an enrolled host.
 #[derive(Debug, Args)]
@@ -79,7 +80,10 @@ impl Set {
         };
         let accepted: HostUpdateAccepted = client.request(subjects::HOSTS_UPDATE, &request).await?;
         let (name, id) = (&accepted.host.name, &accepted.host.host_uuid);
-        eprintln!("Host {name} ({id}) updated.");
+        print_line(format!(
+            "Host {name} ({id}) updated in the swarm at {}.",
+            client.swarm()
+        ));
         format.write_one(&accepted, || id.to_string())
     }
 }

@@ -1,21 +1,23 @@
 //! `scuttle init`: creates the bus directory, completely or not at all.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
 use clap::Args;
 use nkeys::KeyPair;
+use scuttle_nats::{ConnectConfig, Credentials, Tls};
 
 use super::bus_options::{DirectoryOption, quote_for_shell};
 use crate::admin::accounts::AccountName;
 use crate::admin::files::{self, FileError, Readers};
 use crate::admin::jwt::claims::{Kind, Operator};
 use crate::admin::jwt::token::{Claims, JwtError};
-use crate::admin::keystore::{ADMIN_USER, KeyName, Keystore, KeystoreError};
+use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, KeyName, Keystore, KeystoreError};
 use crate::admin::roles::Role;
+use crate::admin::server_address::ServerAddress;
 use crate::admin::server_config::{ServerConfig, ServerTls};
-use crate::admin::user_records::{self, NewUser};
+use crate::admin::user_records::PreparedUser;
 use crate::clock::{now, to_unix_seconds};
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -31,7 +33,8 @@ const CONFIG_FILE: &str = "nats-server.conf";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle init
-  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 --server-cert server.crt --server-key server.key")]
+  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 --server-cert server.crt --server-key server.key
+  scuttle init --host 0.0.0.0 --url tls://nats.example:4222 --server-ca ca.pem --server-cert server.crt --server-key server.key")]
 pub(crate) struct Init {
     #[command(flatten)]
     directory: DirectoryOption,
@@ -50,6 +53,14 @@ pub(crate) struct Init {
     /// Private key of the server's certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "server_cert")]
     server_key: Option<PathBuf>,
+    /// Certificate of the authority that signed the server's certificate (PEM), if programs do not
+    /// trust it already. The bus directory keeps a copy, which its commands use.
+    #[arg(long, value_name = "FILE", requires = "server_cert")]
+    server_ca: Option<PathBuf>,
+    /// Address at which programs reach the server. The bus directory records it. Defaults to the
+    /// address and port to listen on.
+    #[arg(long)]
+    url: Option<String>,
     /// Require programs to present a certificate signed by an authority in this file (PEM).
     #[arg(long, value_name = "FILE", requires = "server_cert")]
     client_ca: Option<PathBuf>,
@@ -68,6 +79,7 @@ impl Init {
                 self.host
             )));
         }
+        let address = self.client_address(tls.is_some())?;
         // The directory is created under another name and then renamed, so that a partial directory
         // never appears at the final path.
         let parent = root.parent().unwrap_or(Path::new("/"));
@@ -79,17 +91,18 @@ impl Init {
         let name = root.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = parent.join(format!(".{name}.{}", process::id()));
         let created = self
-            .create(&unfinished, &root, tls.as_ref())
+            .create(&unfinished, &root, tls.as_ref(), &address)
             .and_then(|()| Ok(files::publish_directory(&unfinished, &root)?));
         if let Err(failure) = created {
             let _ = fs::remove_dir_all(&unfinished);
             return Err(failure);
         }
-        Self::print_next_steps(&root);
+        self.print_next_steps(&root, &address);
         let config_file = root.join("server").join(CONFIG_FILE);
         let output = Initialised {
             directory: root.display().to_string(),
             configuration: config_file.display().to_string(),
+            url: address.url,
         };
         format.write_one(&output, || output.configuration.clone())
     }
@@ -116,10 +129,43 @@ impl Init {
         }))
     }
 
+    /// Returns the address at which programs reach the server, and reads the certificate of the
+    /// server's authority.
+    fn client_address(&self, has_tls: bool) -> Result<ClientAddress, Failure> {
+        let url = self.url.clone().unwrap_or_else(|| {
+            let scheme = if has_tls { "tls" } else { "nats" };
+            let host = match self.host {
+                IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                host => host,
+            };
+            format!("{scheme}://{}", SocketAddr::new(host, self.port))
+        });
+        let config = ConnectConfig {
+            url: url.clone(),
+            credentials: Credentials::Anonymous,
+            tls: Tls {
+                ca: self.server_ca.clone(),
+                own: None,
+            },
+        };
+        // Reads the authority's certificate, so that an error names the file.
+        config.connect_options()?;
+        let ca = self.server_ca.as_deref().map(files::read).transpose()?;
+        Ok(ClientAddress { url, ca })
+    }
+
     /// Creates the bus directory at the temporary path `path`. The paths in its files begin with
     /// `root`, to which the finished directory is renamed.
-    fn create(&self, path: &Path, root: &Path, tls: Option<&ServerTls>) -> Result<(), Failure> {
+    fn create(
+        &self,
+        path: &Path,
+        root: &Path,
+        tls: Option<&ServerTls>,
+        address: &ClientAddress,
+    ) -> Result<(), Failure> {
         let keystore = Keystore::create(path)?;
+        ServerAddress::write(path, &address.url, address.ca.as_deref())?;
         let accounts = create_accounts(&keystore)?;
         let config = ServerConfig {
             host: &self.host.to_string(),
@@ -137,27 +183,48 @@ impl Init {
             (Role::System, Role::System.name()),
             (Role::Operator, ADMIN_USER),
         ] {
-            let new_user = NewUser {
-                role,
-                user,
-                host_name: None,
-                credentials_file: &keystore.credentials(user),
-            };
-            user_records::create_user(&keystore, new_user)?;
+            let file = keystore.credentials(user);
+            PreparedUser::new(&keystore, role, &file)?.create(user, None)?;
         }
         Ok(())
     }
 
-    fn print_next_steps(root: &Path) {
+    fn print_next_steps(&self, root: &Path, address: &ClientAddress) {
         let quote = |path: PathBuf| quote_for_shell(&path.to_string_lossy());
         let config_file = quote(root.join("server").join(CONFIG_FILE));
         let credentials = quote(root.join("creds/controller.creds"));
-        eprintln!("Created {}. Next steps:", root.display());
+        let url = &address.url;
+        let ca = match &address.ca {
+            Some(_) => format!(" --tls-ca {}", quote(root.join("ca.pem"))),
+            None => String::new(),
+        };
+        eprintln!(
+            "Created {} for the server at {url}. Next steps:",
+            root.display()
+        );
         eprintln!("  nats-server -c {config_file}");
-        eprintln!("  scuttle-controller --nats-creds {credentials} --data-dir DIR");
+        eprintln!(
+            "  scuttle-controller --nats-url {url}{ca} --nats-creds {credentials} --data-dir DIR"
+        );
+        if root.file_name() != Some(DEFAULT_DIRECTORY.as_ref()) {
+            eprintln!("  export SCUTTLE_BUS_DIR={}", quote(root.to_owned()));
+        }
         eprintln!("  scuttle enroll NAME");
+        if self.url.is_none() && self.host.is_unspecified() {
+            eprintln!(
+                "Other machines cannot reach the server at {url}: put its address into {}.",
+                root.join("client.json").display()
+            );
+        }
         eprintln!("keys/root.seed is not needed for these steps: move it to a safe place.");
     }
+}
+
+/// The address at which programs reach the server, and the text of the certificate of the server's
+/// authority.
+struct ClientAddress {
+    url: String,
+    ca: Option<String>,
 }
 
 /// The values that the server's configuration needs from the created accounts.

@@ -1,5 +1,7 @@
-//! `scuttle user add` and `scuttle user remove`: the users that people and programs log in as.
+//! `scuttle user add`, `scuttle user list` and `scuttle user remove`: the users that people and
+//! programs log in as.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,18 +10,25 @@ use scuttle_schemas::{HostId, HostName};
 
 use super::bus_options::{BusOptions, DirectoryOption};
 use crate::admin::accounts::AccountName;
-use crate::admin::keystore::Keystore;
+use crate::admin::files;
+use crate::admin::keystore::{ADMIN_USER, Keystore};
 use crate::admin::roles::Role;
-use crate::admin::user_records::{self, NewUser};
+use crate::admin::user_records::{self, PreparedUser, UserRecord};
 use crate::client::revoke::revoke_users;
+use crate::client::user_connections::query_last_seen;
+use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::Format;
-use crate::output::json_types::{UserAdded, UserRemoved};
+use crate::output::json_types::{UserAdded, UserEntry, UserRemoved, Users};
+use crate::output::message::print_line;
+use crate::output::style::format_relative;
+use crate::output::table::{Column, Table};
 
-/// Add and remove users.
+/// Add, list and remove users.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle user add alice --role operator
+  scuttle user list
   scuttle user remove alice")]
 pub(crate) struct User {
     #[command(subcommand)]
@@ -29,6 +38,7 @@ pub(crate) struct User {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Add(Add),
+    List(List),
     Remove(Remove),
 }
 
@@ -38,15 +48,16 @@ enum Verb {
   scuttle user add alice --role operator
   scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
-    /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 _ -. A
-    /// name that was used before is rejected.
+    /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 _ -. The
+    /// name of a removed user can be used again, with new keys.
     // The rule is the same as for ids of hosts: one token of a subject, because the name is part of
     // the user's inboxes.
     name: HostId,
     /// Role of the user.
     #[arg(long)]
     role: UserRole,
-    /// Credentials file to write. Defaults to NAME.creds in the current directory.
+    /// Credentials file to write. Defaults to NAME.creds in the current directory. For `admin`,
+    /// defaults to the file in the bus directory that every command logs in with.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -62,13 +73,31 @@ enum UserRole {
     Viewer,
 }
 
+/// List the users whose credentials are valid, including those of hosts.
+///
+/// The last column shows when a user was last connected, as far as the NATS servers remember.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle user list
+  scuttle user list -o jsonl | jq -r 'select(.role == \"operator\").user'")]
+struct List {
+    #[command(flatten)]
+    bus: BusOptions,
+}
+
 /// Remove a user: revoke the credentials and close the user's connections.
+///
+/// The last operator is removed only with --force. After that, `scuttle user add NAME --role
+/// operator` creates another one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle user remove alice")]
 struct Remove {
     /// Name of the user.
     name: HostName,
+    /// Remove the user even if no operator is left.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     bus: BusOptions,
 }
@@ -77,6 +106,7 @@ impl User {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         match self.verb {
             Verb::Add(verb) => verb.run(format),
+            Verb::List(verb) => verb.run(format).await,
             Verb::Remove(verb) => verb.run(format).await,
         }
     }
@@ -86,28 +116,23 @@ impl Add {
     fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
         let keystore = Keystore::open(self.directory.path())?;
-        // The name of a removed user stays taken: operations must not attribute the requests of two
-        // people to one name.
-        let is_taken = user_records::list_all(&keystore)?
+        let is_taken = user_records::list_active(&keystore)?
             .iter()
             .any(|user| user.user == name);
         if is_taken || name == UNKNOWN_REQUESTER {
             return Err(Failure::Conflict(format!(
-                "cannot add the user {name}: the name is taken, and operations are recorded under it; choose another name"
+                "cannot add the user {name}: the name is taken; choose another name, or remove that user first"
             )));
         }
-        let out = self.out.unwrap_or_else(|| format!("{name}.creds").into());
+        let out = self.out.unwrap_or_else(|| match name {
+            ADMIN_USER => keystore.credentials(ADMIN_USER),
+            name => format!("{name}.creds").into(),
+        });
         let role = match self.role {
             UserRole::Operator => Role::Operator,
             UserRole::Viewer => Role::Viewer,
         };
-        let new_user = NewUser {
-            role,
-            user: name,
-            host_name: None,
-            credentials_file: &out,
-        };
-        user_records::create_user(&keystore, new_user)?;
+        PreparedUser::new(&keystore, role, &out)?.create(name, None)?;
         let output = UserAdded {
             user: name.to_owned(),
             role: role.name(),
@@ -117,23 +142,107 @@ impl Add {
     }
 }
 
+impl List {
+    async fn run(self, format: Format) -> Result<(), Failure> {
+        let (keystore, connection) = self.bus.open()?;
+        let mut records = user_records::list_active(&keystore)?;
+        records.sort_by(|a, b| (a.at, &a.user).cmp(&(b.at, &b.user)));
+        let last_seen = match query_last_seen(&keystore, &connection).await {
+            Ok(last_seen) => last_seen,
+            Err(error) => {
+                print_line(format!("Last connections unknown: {error}."));
+                BTreeMap::new()
+            }
+        };
+        let entry = |record: UserRecord| UserEntry {
+            last_seen: last_seen.get(&record.public_key).copied(),
+            user: record.user,
+            role: record.role.name(),
+            host_name: record.host_name,
+            public_key: record.public_key,
+            created_at: record.at,
+        };
+        let users = Users {
+            users: records.into_iter().map(entry).collect(),
+        };
+        format.write_list(&users, &users.users, || build_table(&users.users))
+    }
+}
+
+fn build_table(users: &[UserEntry]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("NAME"),
+        Column::new("ROLE"),
+        Column::new("HOST"),
+        Column::new("CREATED"),
+        Column::new("LAST SEEN"),
+    ]);
+    let now = clock::now();
+    for user in users {
+        let host = user.host_name.as_ref().map_or("", |name| name.as_str());
+        let last_seen = user.last_seen.map(|at| format_relative(at, now));
+        table.add_row([
+            user.user.as_str().into(),
+            user.role.into(),
+            host.into(),
+            format_relative(user.created_at, now).into(),
+            last_seen.unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
 impl Remove {
     async fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
         let (keystore, connection) = self.bus.open()?;
-        let mut users = user_records::list_all(&keystore)?;
-        users
-            .retain(|user| user.user == name && matches!(user.role, Role::Operator | Role::Viewer));
-        let Some(account) = users.first().map(|user| AccountName::from_role(user.role)) else {
-            return Err(Failure::NotFound(format!("user {name} not found")));
+        let is_named = |user: &UserRecord| {
+            user.user == name && matches!(user.role, Role::Operator | Role::Viewer)
         };
+        let roles: Vec<Role> = user_records::list_all(&keystore)?
+            .iter()
+            .filter(|user| is_named(user))
+            .map(|user| user.role)
+            .collect();
+        if roles.is_empty() {
+            return Err(Failure::NotFound(format!("user {name} not found")));
+        }
         let active = user_records::list_active(&keystore)?;
-        users.retain(|user| active.contains(user));
-        revoke_users(&keystore, account, &users, &connection).await?;
-        eprintln!("User {name} removed. The server rejects the user's credentials from now on.");
+        let mut operators = active.iter().filter(|user| user.role == Role::Operator);
+        let removes_operator = operators.clone().any(is_named);
+        if removes_operator && operators.all(is_named) && !self.force {
+            return Err(Failure::Conflict(format!(
+                "cannot remove {name}: it is the last operator, so no one could change anything; add another operator first with \
+                 `scuttle user add NAME --role operator`, or give --force"
+            )));
+        }
+        let mut revoked = 0;
+        // Users of different roles, if the name was used again. The server is updated even if none
+        // is left to revoke, because an earlier update may have failed.
+        for role in [Role::Operator, Role::Viewer] {
+            if !roles.contains(&role) {
+                continue;
+            }
+            let users = active
+                .iter()
+                .filter(|user| is_named(user) && user.role == role);
+            let users: Vec<_> = users.cloned().collect();
+            revoke_users(&keystore, AccountName::from_role(role), &users, &connection).await?;
+            revoked += users.len();
+        }
+        print_line(format!(
+            "User {name} removed from the swarm at {}. The server rejects the user's credentials from now on.",
+            connection.swarm()
+        ));
+        if name == ADMIN_USER {
+            files::remove_if_exists(&keystore.credentials(ADMIN_USER))?;
+            eprintln!(
+                "The bus directory has no login now: give --creds, or create one with `scuttle user add {ADMIN_USER} --role operator`."
+            );
+        }
         let output = UserRemoved {
             user: name.to_owned(),
-            revoked: users.len(),
+            revoked,
         };
         format.write_one(&output, String::new)
     }

@@ -9,6 +9,7 @@ use crate::client::nats_client::Client;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
+use crate::output::message::print_line;
 use crate::output::operation::format_operation_target;
 use crate::output::style::{self, Colors};
 
@@ -34,6 +35,7 @@ impl Cancel {
         let accepted: CancelAccepted = client
             .request(subjects::OPERATIONS_CANCEL, &request)
             .await?;
+        print_line(format!("Swarm: {}.", client.swarm()));
         format.write_one(&accepted, || {
             let operation = &accepted.operation;
             let state = style::operation_label(operation.state);

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::{Rejection, Teardown, Teardowns};
-use crate::output::message::print_error;
+use crate::output::message::{print_error, print_line};
 use crate::output::operation::format_counts;
 use crate::output::progress::Progress;
 use crate::output::style::{self, Tone, format_duration, format_relative};
@@ -84,6 +84,9 @@ pub(super) async fn report_replies(
         eprintln!(
             "Accepted and durable. `scuttle op ID` shows the progress of an operation; --wait waits for its end."
         );
+    }
+    if !ids.is_empty() {
+        print_line(format!("Swarm: {}.", client.swarm()));
     }
     if format.is_table() {
         suggest_retries(&ended);

@@ -1,7 +1,6 @@
 //! `scuttle teardown`: tears down one decky, several, or a whole host.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use futures_util::future::join_all;
@@ -13,6 +12,7 @@ use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::teardown::{Target, TeardownOptions, request_plan};
+use crate::commands::confirmation::{confirm, require_terminal};
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
@@ -74,11 +74,9 @@ impl Teardown {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         let whole_host = self.deckies.is_empty();
         let needs_confirmation = whole_host && !self.yes && !self.dry_run;
-        if needs_confirmation && !io::stdin().is_terminal() {
-            return Err(Failure::Usage(format!(
-                "cannot ask whether to tear down the whole host {}: standard input is not a terminal; give --yes, or --decky for single deckies",
-                self.host
-            )));
+        if needs_confirmation {
+            let action = format!("tear down the whole host {}", self.host);
+            require_terminal(&action, "give --yes, or --decky for single deckies")?;
         }
         let client = Client::connect(&self.nats.resolve()?).await?;
         let host = lists::resolve_host(&client, &self.host).await?;
@@ -108,7 +106,7 @@ impl Teardown {
             wait: self.wait,
         };
         if needs_confirmation {
-            options.expect_plan = Some(confirm(&client, &targets[0]).await?);
+            options.expect_plan = Some(confirm_plan(&client, &targets[0]).await?);
         }
         submit_teardowns(&client, format, &targets, &options).await
     }
@@ -116,18 +114,13 @@ impl Teardown {
 
 /// Lists the deckies that would be torn down, and asks the operator to confirm. Returns the
 /// confirmed plan, or fails if the operator does not confirm.
-async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
+async fn confirm_plan(client: &Client, target: &Target) -> Result<String, Failure> {
     let plan = request_plan(client, &target.host_uuid, target.decky_id.as_ref()).await?;
     eprint!("{}", render_plan(target, &plan));
-    eprint!("Are you sure you want to tear down all of {target}? [y/N] ");
-    io::stderr().flush().map_err(Failure::Terminal)?;
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map(|_| answer)
-    });
-    let answer = answer.await.map_err(io::Error::from);
-    let answer = answer.flatten().map_err(Failure::Terminal)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    let swarm = client.swarm();
+    let question =
+        format!("Are you sure you want to tear down all of {target} in the swarm at {swarm}?");
+    if confirm(&question).await? {
         Ok(plan.plan)
     } else {
         Err(Failure::Conflict(

@@ -10,11 +10,11 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use scuttle_schemas::operations::{OperationRecord, OperationsListRequest, OperationsUpdated};
+use scuttle_schemas::operations::{OperationRecord, OperationsUpdated};
 use scuttle_schemas::{OperationId, ReadError, Timestamp, read, subjects};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::client::lists;
+use crate::client::lists::{self, OperationsFilter};
 use crate::client::nats_client::{Client, ClientError, ConnectionEvent};
 use crate::client::replica_view::is_gap;
 use crate::clock;
@@ -151,13 +151,8 @@ impl Waiter<'_> {
 
     /// Requests the current records of these operations, and shows their progress.
     async fn poll(&mut self, ids: &[OperationId]) -> Result<(), ClientError> {
-        let newest = OperationsListRequest {
-            limit: 1.try_into().unwrap_or_default(),
-            ..OperationsListRequest::default()
-        };
-        self.revision = lists::list_operations(self.client, newest, 1)
-            .await?
-            .revision;
+        let all = OperationsFilter::default();
+        self.revision = lists::list_operations(self.client, &all, 1).await?.revision;
         let requests = ids.iter().map(|id| lists::get_operation(self.client, *id));
         for operation in join_all(requests).await {
             let operation = operation?;

@@ -5,17 +5,17 @@
 //! place to show an error.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use clap::{Command, Parser};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
-use scuttle_schemas::operations::OperationsListRequest;
 use scuttle_schemas::shards::ShardsListRequest;
+use scuttle_settings::layers::parse_from;
 
 use crate::client::connection::ConnectionArgs;
-use crate::client::lists;
+use crate::client::lists::{self, OperationsFilter};
 use crate::client::nats_client::Client;
 use crate::output::operation::format_operation_target;
 use crate::output::style;
@@ -82,8 +82,8 @@ pub(crate) fn complete_deckies() -> ArgValueCompleter {
 pub(crate) fn complete_operations() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let operations = query(async |client| {
-            let request = OperationsListRequest::default();
-            let list = lists::list_operations(&client, request, MAX_OPERATIONS).await;
+            let filter = OperationsFilter::default();
+            let list = lists::list_operations(&client, &filter, MAX_OPERATIONS).await;
             Some(list.ok()?.operations)
         });
         let offered = operations.into_iter().flatten().map(|operation| {
@@ -149,7 +149,9 @@ fn filter_candidates(
 /// fails, or after [`COMPLETION_TIMEOUT`].
 fn query<T>(run: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let args = parse_connection_args(words_to_complete())?;
-    let connection = args.resolve().ok()?;
+    let mut connection = args.resolve().ok()?;
+    // A shell shows what is printed to standard error in the middle of the command line.
+    connection.ignored_context = None;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -182,7 +184,9 @@ fn parse_connection_args(line: Vec<String>) -> Option<ConnectionArgs> {
             words.extend((!has_value).then(|| line.next()).flatten());
         }
     }
-    Some(Flags::try_parse_from(words).ok()?.nats)
+    let words = words.into_iter().map(OsString::from);
+    let flags: Flags = parse_from(words, |name| std::env::var_os(name)).ok()?;
+    Some(flags.nats)
 }
 
 #[cfg(test)]

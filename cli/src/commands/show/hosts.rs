@@ -8,18 +8,28 @@ use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::clock;
+use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
+use crate::parse::parse_state;
 
 /// List hosts.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle hosts
+  scuttle hosts worker-a
+  scuttle hosts --status offline
   scuttle hosts --all                      # include decommissioned hosts
   scuttle hosts -o jsonl | jq -r 'select(.status == \"offline\").name'")]
 pub(crate) struct Hosts {
+    /// List only this host (name or ID).
+    #[arg(add = candidates::complete_hosts())]
+    host: Option<String>,
+    /// List only hosts with this status; can be repeated.
+    #[arg(long = "status", value_name = "STATUS", help = "List only hosts with this status: enrolled, online, offline or decommissioned; can be repeated", value_parser = parse_state::<HostStatus>)]
+    statuses: Vec<HostStatus>,
     /// Include decommissioned hosts.
     #[arg(long)]
     all: bool,
@@ -31,10 +41,21 @@ impl Hosts {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         let client = Client::connect(&self.nats.resolve()?).await?;
         let mut list = lists::list_hosts(&client).await?;
-        let listed = |host: &HostRecord| self.all || host.status != HostStatus::Decommissioned;
-        list.hosts.retain(listed);
+        if let Some(host) = &self.host {
+            list.hosts = vec![lists::find_host(&list.hosts, host)?.clone()];
+        }
+        let is_listed = |host: &HostRecord| match (self.statuses.as_slice(), &self.host) {
+            ([], None) => self.all || host.status != HostStatus::Decommissioned,
+            ([], Some(_)) => true,
+            (statuses, _) => statuses.contains(&host.status),
+        };
+        list.hosts.retain(is_listed);
         if list.hosts.is_empty() && format.is_table() {
-            eprintln!("No hosts found. `scuttle enroll NAME` adds a host.");
+            if self.statuses.is_empty() {
+                eprintln!("No hosts. `scuttle enroll NAME` adds a host.");
+            } else {
+                eprintln!("No hosts match.");
+            }
         }
         format.write_list(&list, &list.hosts, || build_table(&list.hosts))
     }
@@ -46,12 +67,12 @@ fn build_table(hosts: &[HostRecord]) -> Table {
         Column::new("STATUS"),
         Column::new("DECKIES"),
         Column::new("OPEN"),
-        Column::new("HEARTBEAT"),
+        Column::new("LAST SEEN"),
+        Column::new("PROBLEM"),
+        Column::new("NOTES"),
         Column::new("AGENT"),
         Column::new("ADDRESS"),
         Column::uncut("ID"),
-        Column::new("ERROR"),
-        Column::new("NOTES"),
     ]);
     let now = clock::now();
     for host in hosts {
@@ -64,14 +85,14 @@ fn build_table(hosts: &[HostRecord]) -> Table {
             host.shards.to_string().into(),
             host.open_operations.to_string().into(),
             Cell::styled(Tone::Dim, heartbeat.as_deref().unwrap_or("never")),
-            text(host.agent_version.as_ref().map(Text::as_str)),
-            text(host.address.as_deref()),
-            Cell::styled(Tone::Dim, host.host_uuid.as_str()),
             Cell::styled(
                 Tone::Warning,
                 (host.inventory_error.as_ref()).map_or("", |error| error.as_str()),
             ),
             style::format_notes(&host.notes).into(),
+            text(host.agent_version.as_ref().map(Text::as_str)),
+            text(host.address.as_deref()),
+            Cell::styled(Tone::Dim, host.host_uuid.as_str()),
         ]);
     }
     table

@@ -1,11 +1,13 @@
 //! `scuttle ops`: lists operations.
 
+use std::time::Duration;
+
 use clap::Args;
-use scuttle_schemas::PageLimit;
-use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsListRequest};
+use scuttle_schemas::Timestamp;
+use scuttle_schemas::operations::{OperationRecord, OperationState};
 
 use crate::client::connection::ConnectionArgs;
-use crate::client::lists;
+use crate::client::lists::{self, OperationsFilter};
 use crate::client::nats_client::Client;
 use crate::clock;
 use crate::commands::shell::candidates;
@@ -20,15 +22,22 @@ use crate::parse::parse_state;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle ops
-  scuttle ops --host worker-a --state failed
+  scuttle ops --host worker-a --state failed --state timed_out
+  scuttle ops --user alice --since 24h
   scuttle ops --limit 1000 -o jsonl")]
 pub(crate) struct Ops {
     /// List only operations on this host (name or ID).
     #[arg(long, add = candidates::complete_hosts())]
     host: Option<String>,
-    /// List only operations in this state.
-    #[arg(long, help = "List only operations in this state: queued, running, succeeded, failed, timed_out or cancelled", value_parser = parse_state::<OperationState>, add = candidates::complete_operation_states())]
-    state: Option<OperationState>,
+    /// List only operations in this state; can be repeated.
+    #[arg(long = "state", value_name = "STATE", help = "List only operations in this state: queued, running, succeeded, failed, timed_out or cancelled; can be repeated", value_parser = parse_state::<OperationState>, add = candidates::complete_operation_states())]
+    states: Vec<OperationState>,
+    /// List only operations that this user requested.
+    #[arg(long)]
+    user: Option<String>,
+    /// List only operations that were accepted within this time, such as 90s, 10m or 24h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
     /// Maximum number of operations to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -44,15 +53,30 @@ impl Ops {
             None => None,
         };
         let max = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let request = OperationsListRequest {
+        let since = self.since.map(|since| {
+            let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+            Timestamp::from_millis(clock::now().as_millis().saturating_sub(millis))
+        });
+        let filter = OperationsFilter {
             host_uuid: host,
-            state: self.state,
-            after: None,
-            limit: PageLimit::try_from(self.limit.min(1000)).unwrap_or_default(),
+            states: self.states,
+            user: self.user,
+            since,
         };
-        let list = lists::list_operations(&client, request, max).await?;
+        let list = lists::list_operations(&client, &filter, max).await?;
         if list.operations.is_empty() && format.is_table() {
-            eprintln!("No operations found.");
+            let found = if filter == OperationsFilter::default() {
+                "No operations."
+            } else {
+                "No operations match."
+            };
+            eprintln!("{found}");
+        }
+        if list.next.is_some() {
+            eprintln!(
+                "Only the newest {} are listed: --limit NUMBER lists more.",
+                list.operations.len()
+            );
         }
         format.write_list(&list, &list.operations, || build_table(&list.operations))
     }
@@ -60,25 +84,25 @@ impl Ops {
 
 fn build_table(operations: &[OperationRecord]) -> Table {
     let mut table = Table::new(&[
-        Column::uncut("ID"),
         Column::new("TARGET"),
         Column::new("STATUS"),
         Column::new("AGE"),
+        Column::new("PROBLEM"),
         Column::new("REQUESTED BY"),
         Column::new("DECKIES"),
-        Column::new("MESSAGE"),
+        Column::uncut("ID"),
     ]);
     let now = clock::now();
     for operation in operations {
         let age = style::format_age(operation.accepted_at, now);
         table.add_row([
-            operation.operation_id.to_string().into(),
             format_operation_target(operation).into(),
             style::operation_label(operation.state).into(),
             Cell::styled(Tone::Dim, &age),
+            message_cell(operation),
             operation.requested_by.as_str().into(),
             format_counts(operation).into(),
-            message_cell(operation),
+            operation.operation_id.to_string().into(),
         ]);
     }
     table
@@ -88,7 +112,7 @@ fn build_table(operations: &[OperationRecord]) -> Table {
 /// operation is waiting for. The cell is empty if there is neither.
 fn message_cell(operation: &OperationRecord) -> Cell {
     match (&operation.error, &operation.waiting_for) {
-        (Some(error), _) => Cell::styled(Tone::Error, error.as_str()),
+        (Some(error), _) => Cell::styled(Tone::Error, style::explain_error(error.as_str())),
         (None, Some(waiting)) => Cell::from(waiting.detail.as_ref()),
         (None, None) => Cell::default(),
     }

@@ -14,18 +14,18 @@ use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
 use crate::parse::parse_state;
 
-/// List shards: each decky on each host.
+/// List deckies, with their hosts and states.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle shards
   scuttle shards worker-a
   scuttle shards --state teardown_failed -o json")]
 pub(crate) struct Shards {
-    /// List only shards of this host (name or ID).
+    /// List only deckies of this host (name or ID).
     #[arg(add = candidates::complete_hosts())]
     host: Option<String>,
-    /// List only shards in this state.
-    #[arg(long, help = "List only shards in this state: pending, running, degraded, failed, tearing_down or teardown_failed", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
+    /// List only deckies in this state.
+    #[arg(long, help = "List only deckies in this state: pending, running, degraded, failed, tearing_down or teardown_failed", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
     state: Option<ShardState>,
     #[command(flatten)]
     nats: ConnectionArgs,
@@ -45,7 +45,12 @@ impl Shards {
         };
         let list = lists::list_shards(&client, request).await?;
         if list.shards.is_empty() && format.is_table() {
-            eprintln!("No shards found.");
+            let found = if self.host.is_none() && self.state.is_none() {
+                "No deckies."
+            } else {
+                "No deckies match."
+            };
+            eprintln!("{found}");
         }
         format.write_list(&list, &list.shards, || build_table(&list.shards))
     }
@@ -56,10 +61,10 @@ fn build_table(shards: &[ShardRecord]) -> Table {
         Column::new("HOST"),
         Column::new("DECKY"),
         Column::new("STATUS"),
-        Column::new("ADDRESS"),
-        Column::new("SERVICES"),
+        Column::new("PROBLEM"),
         Column::new("LAST SEEN"),
-        Column::new("ERROR"),
+        Column::new("SERVICES"),
+        Column::new("ADDRESS"),
     ]);
     let now = clock::now();
     for shard in shards {
@@ -68,13 +73,13 @@ fn build_table(shards: &[ShardRecord]) -> Table {
             shard.host_name.as_str().into(),
             shard.decky_id.as_str().into(),
             style::shard_label(shard.state).into(),
-            shard.decky_ip.as_deref().unwrap_or("").into(),
-            shard.services.join(",").into(),
-            Cell::styled(Tone::Dim, &last_seen),
             Cell::styled(
                 Tone::Error,
-                shard.last_error.as_ref().map_or("", |error| error.as_str()),
+                style::explain_error(shard.last_error.as_ref().map_or("", |error| error.as_str())),
             ),
+            Cell::styled(Tone::Dim, &last_seen),
+            shard.services.join(",").into(),
+            shard.decky_ip.as_deref().unwrap_or("").into(),
         ]);
     }
     table

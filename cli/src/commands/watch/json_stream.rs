@@ -49,11 +49,16 @@ pub(super) async fn run(client: &Client) -> Result<(), Failure> {
 }
 
 /// Waits until all current records are listed, and writes them as one JSON document.
+///
+/// # Errors
+/// If a listing fails. The document is a single answer, so the caller decides whether to try again.
 pub(super) async fn write_snapshot(client: &Client) -> Result<(), Failure> {
     let mut view = LiveView::open(client).await?;
     while !view.is_complete() {
-        if let Update::Problem(problem) = view.next().await {
-            print_error(problem);
+        match view.next().await {
+            Update::ListingFailed(error) => return Err(error.into()),
+            Update::Problem(problem) => print_error(problem),
+            _ => {}
         }
     }
     let operations = view.operations.iter().map(|(_, operation)| operation);
@@ -111,6 +116,6 @@ fn write_update(view: &LiveView, update: &Update) -> Result<(), Failure> {
             Ok(())
         }
         // A problem makes the view stale, which `run` reports.
-        Update::Problem(_) | Update::Nothing => Ok(()),
+        Update::Problem(_) | Update::ListingFailed(_) | Update::Nothing => Ok(()),
     }
 }

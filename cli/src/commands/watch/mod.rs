@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::tui::screen;
 
-/// Watch hosts, shards and operations in a full-screen view.
+/// Watch hosts, deckies and operations in a full-screen view.
 ///
 /// The screen has keys to filter, tear down, retry and cancel; press ? for help. With -o jsonl, the
 /// command prints all current records and then each change, one JSON object per line. With -o json,
