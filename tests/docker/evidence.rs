@@ -162,6 +162,7 @@ async fn evidence_is_kept_after_the_stop_and_before_the_removal() -> TestResult 
         ("SCUTTLE_NATS_URL", url.as_str()),
         (user.0, &user.1),
         (password.0, &password.1),
+        ("SCUTTLE_BUS_DIR", ""),
     ];
     let shown = run_scuttle(scratch.path(), &["op", &id.to_string()], &login).await?;
     let shown = shown.expect_success()?;
