@@ -12,7 +12,7 @@ import {
 } from '@nats-io/nats-core';
 import { parseEscaped } from '../text/escape';
 import type { ErrorCode, ErrorReplyMessage } from '../wire';
-import { TEARDOWN } from './subjects';
+import { CANCEL, TEARDOWN } from './subjects';
 
 /** The user's credentials. They are kept in memory only, while the page is open. */
 export type Credentials = { user: string; password: string } | { creds: string };
@@ -162,12 +162,19 @@ export async function sendRequest<R>(nc: NatsConnection, subject: string, body: 
   return reply as R;
 }
 
+/** What a user without the permission for a request may not do. */
+const DENIED_ACTIONS: Readonly<Record<string, string>> = {
+  [TEARDOWN]: 'tear down deckies',
+  [CANCEL]: 'cancel operations',
+};
+
 function toRequestError(error: unknown, subject: string): RequestError {
   // The NATS client wraps some of these errors in another error, and not others.
   const chain = [error, (error as { cause?: unknown }).cause];
   const is = (kind: new (...args: never[]) => Error) => chain.some((link) => link instanceof kind);
   if (is(errors.PermissionViolationError)) {
-    return new RequestError('denied', `Permission denied: the NATS server does not allow this user to use ${subject}.`);
+    const action = DENIED_ACTIONS[subject] ?? `send requests on ${subject}`;
+    return new RequestError('denied', `This user may not ${action}: viewers can only watch. Sign in as an operator.`);
   }
   if (is(errors.NoRespondersError)) {
     return new RequestError(

@@ -4,7 +4,7 @@
 import { signal } from '@preact/signals';
 import type { HostRecord, OperationRecord, ShardRecord } from '../wire';
 import type { Change } from '../nats/view';
-import { formatCount, formatTarget } from '../text/format';
+import { explainError, formatCount, formatTarget } from '../text/format';
 import { HOST_STATES, INVENTORY_ERROR, OPERATION_STATES, SHARD_STATES, type Badge } from '../text/labels';
 import { hrefTo } from './route';
 
@@ -86,7 +86,7 @@ function shardEvents(changes: readonly Change<ShardRecord>[], at: string): NewEv
           ? formatTarget(first)
           : `${formatCount(shards.length, 'decky', 'deckies')} on ${first.host_name}`,
       badge,
-      detail: badge === REMOVED ? '' : (first.last_error ?? ''),
+      detail: badge === REMOVED ? '' : explainError(first.last_error ?? ''),
       href:
         badge === REMOVED && first.operation_id !== null
           ? hrefTo('op', {}, first.operation_id)
@@ -121,7 +121,7 @@ function operationEvents(changes: readonly Change<OperationRecord>[], at: string
         at,
         subject: `teardown of ${formatTarget(after)}`,
         badge: OPERATION_STATES[after.state],
-        detail: after.error ?? '',
+        detail: explainError(after.error ?? ''),
         href: hrefTo('op', {}, after.operation_id),
       });
     }

@@ -13,6 +13,7 @@ import type {
   TeardownPlan,
   TeardownRequest,
 } from '../wire';
+import { formatHost } from '../text/format';
 import { session } from './session';
 import { shardKey } from './swarm';
 
@@ -126,7 +127,7 @@ const notSignedIn = () => new RequestError('disconnected', 'Not signed in.');
 async function sendTeardown(body: TeardownRequest): Promise<void> {
   const accepted = await sendChange<TeardownAccepted>(connection(), TEARDOWN, body);
   myOperations.value = [accepted.operation_id, ...myOperations.value.filter((id) => id !== accepted.operation_id)];
-  announcement.value = `Accepted: ${accepted.detail} for ${accepted.decky_id ?? 'all deckies'} on ${accepted.host_name}.`;
+  announcement.value = `Accepted: ${accepted.detail} for ${accepted.decky_id ?? 'all deckies'} on ${formatHost(accepted.host_name, accepted.host_uuid)}.`;
 }
 
 /** Runs a request, marks its key as pending until the reply arrives, and keeps the error that it returns, if any. */

@@ -8,6 +8,22 @@ export const formatNumber = (value: number) => numbers.format(value);
 export const formatCount = (value: number, singular: string, plural = `${singular}s`) =>
   `${formatNumber(value)} ${value === 1 ? singular : plural}`;
 
+/** A host in a question or an answer: its name, and its id if that differs from the name. */
+export const formatHost = (name: string, id: string) => (name === id ? name : `${name} (${id})`);
+
+/** The errors that the controller reports as one word, perhaps followed by a reason, and their texts for people. */
+const DEADLINE_ERRORS: Readonly<Record<string, string>> = {
+  undelivered: 'the host’s agent never received it',
+  unfinished: 'the agent started but did not report back in time',
+};
+
+/** The error of an operation or a decky as a text for people. */
+export function explainError(error: string): string {
+  const [, word = '', reason = ''] = /^(undelivered|unfinished)(: .*)?$/s.exec(error) ?? [];
+  const text = DEADLINE_ERRORS[word];
+  return text === undefined ? error : text + reason;
+}
+
 /** The target of an operation. */
 export const formatTarget = (operation: { host_name: string; decky_id: string | null }) =>
   operation.decky_id === null ? `all of ${operation.host_name}` : `${operation.decky_id} on ${operation.host_name}`;

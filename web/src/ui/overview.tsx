@@ -5,7 +5,7 @@ import { hrefTo } from '../state/route';
 import { now, type Session } from '../state/session';
 import type { Swarm } from '../state/swarm';
 import type { HostRecord, OperationRecord, ShardRecord, ShardState } from '../wire';
-import { formatAge, formatCount, formatNumber, formatTarget, formatTime } from '../text/format';
+import { explainError, formatAge, formatCount, formatNumber, formatTarget, formatTime } from '../text/format';
 import { OPERATION_STATES, SHARD_STATES } from '../text/labels';
 import { formatNotes, hostBadge } from './hosts/hosts';
 import { Empty, Loading } from './components/notice';
@@ -25,7 +25,7 @@ export function Overview({ session }: { session: Session }) {
       <Figures swarm={swarm} />
       <section class="card wide-card" aria-labelledby="states">
         <div class="card-head">
-          <h2 id="states">Deckies by state</h2>
+          <h2 id="states">Deckies by status</h2>
           <a href={hrefTo('deckies', { view: 'map' })}>Map</a>
         </div>
         <StateCounts swarm={swarm} />
@@ -162,6 +162,7 @@ function NeedsAttention({ swarm }: { swarm: Swarm }) {
 
 function FailedRow({ shards }: { shards: readonly ShardRecord[] }) {
   const first = shards[0]!;
+  const problem = first.last_error === null ? undefined : explainError(first.last_error);
   const retryable = shards.filter((shard) => shard.state === 'teardown_failed');
   const name =
     shards.length === 1
@@ -172,8 +173,8 @@ function FailedRow({ shards }: { shards: readonly ShardRecord[] }) {
       <StateBadge badge={SHARD_STATES[first.state]} />
       <div class="item-text">
         <a href={hrefTo('deckies', { host: first.host_uuid, state: 'teardown_failed,failed' })}>{name}</a>
-        <p class="muted clip" title={first.last_error ?? undefined}>
-          {first.last_error ?? 'no error message from the agent'}
+        <p class="muted clip" title={problem}>
+          {problem ?? 'no error message from the agent'}
         </p>
       </div>
       <RetryButton shards={retryable} where="overview" />
@@ -189,7 +190,7 @@ function HostRow({ host }: { host: HostRecord }) {
         <a href={hrefTo('deckies', { host: host.host_uuid })}>{host.name}</a>
         <p class="muted clip">
           {host.status === 'offline'
-            ? `last heartbeat ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}, ${formatCount(host.shards, 'decky', 'deckies')} on record`
+            ? `last seen ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}, ${formatCount(host.shards, 'decky', 'deckies')} on record`
             : (host.inventory_error ?? formatNotes(host))}
         </p>
       </div>

@@ -6,7 +6,7 @@ import { announcement, myOperations } from '../state/requests';
 import { hrefTo } from '../state/route';
 import { now, type Session } from '../state/session';
 import type { OperationRecord } from '../wire';
-import { formatCount, formatDuration, formatNumber, formatTarget } from '../text/format';
+import { explainError, formatCount, formatDuration, formatNumber, formatTarget } from '../text/format';
 import { OPERATION_STATES } from '../text/labels';
 import { StateBadge } from './components/state-badge';
 
@@ -72,7 +72,7 @@ function Row({ operation }: { operation: OperationRecord }) {
       <StateBadge badge={OPERATION_STATES[operation.state]} />
       <div class="item-text">
         <a href={hrefTo('op', {}, operation.operation_id)}>{formatTarget(operation)}</a>
-        {operation.error !== null && <p class="error clip">{operation.error}</p>}
+        {operation.error !== null && <p class="error clip">{explainError(operation.error)}</p>}
       </div>
       <span class="muted number">{formatDuration(end - Date.parse(operation.accepted_at))}</span>
     </li>

@@ -51,6 +51,16 @@ test('a change is sent again after the delay that an overloaded controller reque
   expect(new Set(requests.map((request) => request.key)).size).toBe(1);
 });
 
+test('a user without the permission reads what viewers may not do', async () => {
+  for (const [subject, action] of [
+    ['swarm.teardown', 'tear down deckies'],
+    ['swarm.operations.cancel', 'cancel operations'],
+  ] as const) {
+    const sent = sendChange(fakeServer(denied).nc, subject, {});
+    await expect(sent).rejects.toThrow(`This user may not ${action}: viewers can only watch.`);
+  }
+});
+
 test('a change that the controller or the server rejects is sent only once', async () => {
   for (const [reply, code] of [
     [rejection('plan_changed'), 'plan_changed'],

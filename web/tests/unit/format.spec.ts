@@ -1,7 +1,7 @@
 // The formats of numbers, times and durations.
 
 import { expect, test } from '@playwright/test';
-import { formatAge, formatDuration, formatTime, localizeTimes } from '../../src/text/format';
+import { explainError, formatAge, formatDuration, formatHost, formatTime, localizeTimes } from '../../src/text/format';
 
 test('a duration is formatted in one unit', () => {
   const rows: [number, string][] = [
@@ -34,4 +34,18 @@ test('UTC times in a text from the controller are replaced by local times', () =
   const now = Date.parse(at);
   expect(localizeTimes(`host offline since ${at}`, now)).toBe(`host offline since ${formatTime(at, now)}`);
   expect(localizeTimes('nothing', now)).toBe('nothing');
+});
+
+test('an error of the controller that is one word is shown as a sentence', () => {
+  expect(explainError('undelivered')).toBe('the host’s agent never received it');
+  expect(explainError('unfinished')).toBe('the agent started but did not report back in time');
+  expect(explainError('unfinished: cannot reach the Docker Engine')).toBe(
+    'the agent started but did not report back in time: cannot reach the Docker Engine',
+  );
+  expect(explainError('network trap has active endpoints')).toBe('network trap has active endpoints');
+});
+
+test('a host is shown with its id where the name differs', () => {
+  expect(formatHost('harbour', 'harbour')).toBe('harbour');
+  expect(formatHost('harbour', '0197')).toBe('harbour (0197)');
 });

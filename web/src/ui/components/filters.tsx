@@ -52,7 +52,7 @@ export function StateChips({ counts }: { counts: Counts }) {
     updateFilter({ state: next.join(',') });
   };
   return (
-    <div class="chips" role="group" aria-label="States">
+    <div class="chips" role="group" aria-label="Statuses">
       {(Object.keys(SHARD_STATES) as ShardState[]).map((state) => (
         <button
           key={state}

@@ -5,7 +5,7 @@ import { hrefTo, updateFilter, route } from '../../state/route';
 import type { Session } from '../../state/session';
 import { countStates, shardKey } from '../../state/swarm';
 import type { HostRecord, ShardRecord } from '../../wire';
-import { formatAge, formatCount, formatNumber } from '../../text/format';
+import { explainError, formatAge, formatCount, formatNumber } from '../../text/format';
 import { SHARD_STATES } from '../../text/labels';
 import { now } from '../../state/session';
 import { DeckyPanel } from './decky-panel';
@@ -42,7 +42,7 @@ export function Deckies({ session }: { session: Session }) {
               : `${formatNumber(matching.length)} of ${formatNumber(all.length)}`}
           </p>
           <div class="filters">
-            <Search label="Name, host, address, label or error" />
+            <Search label="Name, host, address, label or problem" />
             <Choice label="Any host" name="host" options={hostChoices(swarm.hosts.value)} />
             <Choice
               label="Any service"
@@ -98,6 +98,7 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
           <h2>{host.name}</h2>
           <p class="muted">
             {[
+              host.name !== host.host_uuid && `ID ${host.host_uuid}`,
               host.address,
               host.agent_version && `agent ${host.agent_version}`,
               formatCount(shards.length, 'decky', 'deckies'),
@@ -123,7 +124,7 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
       {host.status === 'offline' && (
         <Notice
           tone="warn"
-          title={`Last heartbeat: ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}.`}
+          title={`Last seen: ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}.`}
           text="Teardowns are accepted, and start when the agent is back."
         />
       )}
@@ -157,7 +158,7 @@ function Table({ shards }: { shards: readonly ShardRecord[] }) {
   const ranked = useMemo(() => failuresFirst(shards), [shards]);
   return (
     <div class="table deckies" role="table" aria-label="Deckies" aria-rowcount={ranked.length + 1}>
-      <TableHead names={['Decky', 'Host', 'State', 'Services', 'Address', 'Changed']} buttons="Teardown" />
+      <TableHead names={['Decky', 'Host', 'Status and problem', 'Services', 'Address', 'Changed']} buttons="Teardown" />
       <VirtualList items={ranked} height={isNarrow.value ? 104 : 46} role="rowgroup">
         {(shard, index, position) => <Row key={shardKey(shard)} shard={shard} index={index} position={position} />}
       </VirtualList>
@@ -207,8 +208,8 @@ function Row({ shard, index, position }: { shard: ShardRecord; index: number; po
       <span role="cell" class="cell-state">
         <StateBadge badge={SHARD_STATES[shard.state]} />
         {shard.last_error !== null && (
-          <small class="error-line" title={shard.last_error}>
-            {shard.last_error}
+          <small class="error-line" title={explainError(shard.last_error)}>
+            {explainError(shard.last_error)}
           </small>
         )}
       </span>

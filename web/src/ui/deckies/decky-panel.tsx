@@ -3,7 +3,7 @@
 import { hrefTo, updateFilter } from '../../state/route';
 import { now, type Session } from '../../state/session';
 import type { ShardRecord } from '../../wire';
-import { formatAge, formatTime } from '../../text/format';
+import { explainError, formatAge, formatTime } from '../../text/format';
 import { OPERATION_STATES, SHARD_STATES } from '../../text/labels';
 import { Fact } from '../components/fact';
 import { Notice } from '../components/notice';
@@ -31,7 +31,7 @@ export function DeckyPanel({ session, shard }: { session: Session; shard: ShardR
         <span class="grow" />
         <TeardownButton shard={shard} />
       </div>
-      {shard.last_error !== null && <Notice tone="alarm" title="Last error" text={shard.last_error} />}
+      {shard.last_error !== null && <Notice tone="alarm" title="Problem" text={explainError(shard.last_error)} />}
       <dl class="facts">
         <Fact name="Services">{shard.services.join(', ') || '—'}</Fact>
         <Fact name="Address">{shard.decky_ip ?? '—'}</Fact>
@@ -49,7 +49,7 @@ export function DeckyPanel({ session, shard }: { session: Session; shard: ShardR
             </a>
           )}
         </Fact>
-        <Fact name="Host id">
+        <Fact name="Host ID">
           <span class="id">{shard.host_uuid}</span>
         </Fact>
       </dl>

@@ -1,6 +1,7 @@
 // Selects and orders the shards of a list: pure functions, without a component.
 
 import { selectedStates } from '../../state/route';
+import { explainError } from '../../text/format';
 import { SHARD_RANK } from '../../text/labels';
 import type { ShardRecord } from '../../wire';
 
@@ -34,7 +35,7 @@ function matchesWords(shard: ShardRecord, words: readonly string[]): boolean {
     shard.decky_ip ?? '',
     shard.services.join(' '),
     labels,
-    shard.last_error ?? '',
+    explainError(shard.last_error ?? ''),
   ]
     .join(' ')
     .toLowerCase();

@@ -91,6 +91,11 @@ function Dialog({ host }: { host: HostRecord }) {
         planError.value === undefined && <Loading what="the plan" />
       ) : (
         <>
+          {host.name !== host.host_uuid && (
+            <p class="muted">
+              Host ID: <span class="id">{host.host_uuid}</span>
+            </p>
+          )}
           <p>
             {total === 0
               ? 'This host has no deckies on record. Its agent still removes whatever it finds.'

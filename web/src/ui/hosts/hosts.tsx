@@ -54,7 +54,7 @@ export function Hosts({ session }: { session: Session }) {
         <EmptyList any={all.length > 0} />
       ) : (
         <div class="table hosts" role="table" aria-label="Hosts" aria-rowcount={hosts.length + 1}>
-          <TableHead names={['Host', 'Status', 'Deckies', 'Last heartbeat', 'Agent']} buttons="Teardown" />
+          <TableHead names={['Host', 'Status and problem', 'Deckies', 'Last seen', 'Agent']} buttons="Teardown" />
           <VirtualList items={ranked} height={isNarrow.value ? 112 : 52} role="rowgroup">
             {({ host }, index, position) => (
               <Row
@@ -101,16 +101,16 @@ function Row({ host, shards, index, position }: RowProps) {
         </a>
         {host.address && <small class="muted">{host.address}</small>}
       </span>
-      <span role="cell" class="cell-state" title={host.inventory_error ?? formatNotes(host)}>
+      <span role="cell" class="cell-state" title={formatProblem(host)}>
         <StateBadge badge={hostBadge(host)} />
-        {hasNotes(host) && <small class="muted">notes</small>}
+        {formatProblem(host) !== undefined && <small class="error-line">{formatProblem(host)}</small>}
       </span>
       <span role="cell" class="cell-bar">
         <span class="number">{formatNumber(shards.length)}</span>
         <StateBar counts={counts} />
       </span>
       <span role="cell" class="cell-time muted" title={host.last_heartbeat ?? undefined}>
-        {host.last_heartbeat === null ? 'never' : formatLastHeartbeat(host)}
+        {host.last_heartbeat === null ? 'never' : formatLastSeen(host)}
       </span>
       <span role="cell" class="cell-version muted">
         {host.agent_version ?? '—'}
@@ -128,8 +128,10 @@ const hasNotes = (host: HostRecord) => (host.notes ?? []).length > 0;
 /** The notes of the host's agent as one text, or undefined if it has no notes. */
 export const formatNotes = (host: HostRecord) => (hasNotes(host) ? host.notes!.join('; ') : undefined);
 
+const formatProblem = (host: HostRecord) => host.inventory_error ?? formatNotes(host);
+
 /** `last_heartbeat` is not broadcast, so for an online host it is only as recent as the last listing. */
-const formatLastHeartbeat = (host: HostRecord) =>
+const formatLastSeen = (host: HostRecord) =>
   host.status === 'online' ? 'just now' : formatAge(host.last_heartbeat!, now.value);
 
 function filterHosts(hosts: readonly HostRecord[], filter: URLSearchParams): readonly HostRecord[] {

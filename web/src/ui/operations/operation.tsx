@@ -8,7 +8,15 @@ import { fetchOperation, requestCancel } from '../../state/requests';
 import { hrefTo } from '../../state/route';
 import { now, type Session } from '../../state/session';
 import type { OperationRecord, OperationShard } from '../../wire';
-import { formatAge, formatDuration, formatNumber, formatTarget, formatTime, localizeTimes } from '../../text/format';
+import {
+  explainError,
+  formatAge,
+  formatDuration,
+  formatNumber,
+  formatTarget,
+  formatTime,
+  localizeTimes,
+} from '../../text/format';
 import { OPERATION_STATES, OUTCOMES, type Badge } from '../../text/labels';
 import { Fact } from '../components/fact';
 import { Empty, Loading, Notice } from '../components/notice';
@@ -73,7 +81,11 @@ export function Operation({ session, id }: { session: Session; id: string }) {
     <article class="operation">
       <Head operation={operation} session={session} />
       {operation.error !== null && (
-        <Notice tone="alarm" title={operation.state === 'timed_out' ? 'Timed out' : 'Error'} text={operation.error} />
+        <Notice
+          tone="alarm"
+          title={operation.state === 'timed_out' ? 'Timed out' : 'Error'}
+          text={explainError(operation.error)}
+        />
       )}
       {waiting !== null && (
         <Notice
@@ -216,7 +228,7 @@ function timelinePoints(operation: OperationRecord): Point[] {
       at: null,
       text,
       tone: 'wait',
-      detail: `times out ${formatRemaining(operation.deadline)}`,
+      detail: `deadline ${formatRemaining(operation.deadline)}`,
     });
     return points;
   }
@@ -269,7 +281,7 @@ function Outcomes({
             <StateBadge badge={OUTCOMES[shard.outcome]} />
             <div class="item-text">
               <span class="id">{shard.decky_id}</span>
-              {shard.error !== null && <p class="error">{shard.error}</p>}
+              {shard.error !== null && <p class="error">{explainError(shard.error)}</p>}
               {shard.evidence !== undefined && shard.evidence !== null && (
                 <p class="muted">
                   Evidence on {operation.host_name}: <span class="id">{shard.evidence.path}</span>,{' '}
@@ -292,6 +304,9 @@ function Facts({ operation }: { operation: OperationRecord }) {
     <dl class="facts card across">
       <Fact name="Host">
         <a href={hrefTo('deckies', { host: operation.host_uuid })}>{operation.host_name}</a>
+      </Fact>
+      <Fact name="Host ID">
+        <span class="id">{operation.host_uuid}</span>
       </Fact>
       <Fact name="Requested by">{operation.requested_by}</Fact>
       <Fact name="Reason">{operation.reason ?? '—'}</Fact>

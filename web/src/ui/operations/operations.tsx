@@ -4,7 +4,7 @@ import { useMemo } from 'preact/hooks';
 import { hrefTo, route } from '../../state/route';
 import { now, type Session } from '../../state/session';
 import type { OperationRecord, OperationState } from '../../wire';
-import { formatAge, formatDuration, formatNumber, formatTarget } from '../../text/format';
+import { explainError, formatAge, formatDuration, formatNumber, formatTarget } from '../../text/format';
 import { OPERATION_STATES } from '../../text/labels';
 import { Choice, hostChoices, Search } from '../components/filters';
 import { isNarrow } from '../components/viewport';
@@ -37,16 +37,16 @@ export function Operations({ session }: { session: Session }) {
             : `${formatNumber(matching.length)} of ${formatNumber(all.length)}`}
         </p>
         <div class="filters">
-          <Search label="Host, decky, requester, reason or error" />
+          <Search label="Host, decky, requester, reason or problem" />
           <Choice label="Any host" name="host" options={hostChoices(swarm.hosts.value)} />
-          <Choice label="Any state" name="state" options={STATES} />
+          <Choice label="Any status" name="state" options={STATES} />
         </div>
       </div>
       {matching.length === 0 ? (
         <EmptyList any={all.length > 0} />
       ) : (
         <div class="table operations" role="table" aria-label="Operations" aria-rowcount={matching.length + 1}>
-          <TableHead names={['Teardown of', 'State', 'Requested by', 'Accepted', 'Duration', 'Deckies']} />
+          <TableHead names={['Teardown of', 'Status and problem', 'Requested by', 'Accepted', 'Duration', 'Deckies']} />
           <VirtualList items={matching} height={isNarrow.value ? 92 : 46} role="rowgroup">
             {(operation, index, position) => (
               <Row key={operation.operation_id} operation={operation} index={index} position={position} />
@@ -81,8 +81,8 @@ function Row({ operation, index, position }: { operation: OperationRecord; index
       <span role="cell" class="cell-state">
         <StateBadge badge={OPERATION_STATES[operation.state]} />
         {operation.error !== null && (
-          <small class="error-line" title={operation.error}>
-            {operation.error}
+          <small class="error-line" title={explainError(operation.error)}>
+            {explainError(operation.error)}
           </small>
         )}
       </span>
@@ -114,7 +114,7 @@ function operationMatcher(filter: URLSearchParams): (operation: OperationRecord)
     if (state === 'unsuccessful' && operation.state !== 'failed' && operation.state !== 'timed_out') return false;
     if (state in OPERATION_STATES && operation.state !== state) return false;
     const text =
-      `${operation.host_name} ${operation.decky_id ?? ''} ${operation.requested_by} ${operation.reason ?? ''} ${operation.error ?? ''} ${operation.operation_id}`.toLowerCase();
+      `${operation.host_name} ${operation.decky_id ?? ''} ${operation.requested_by} ${operation.reason ?? ''} ${explainError(operation.error ?? '')} ${operation.operation_id}`.toLowerCase();
     return words.every((word) => text.includes(word));
   };
 }
