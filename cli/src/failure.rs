@@ -66,7 +66,9 @@ impl Failure {
                     _ => 4,
                 },
                 ClientError::HostNotFound(_) => 3,
-                ClientError::PermissionDenied { .. } | ClientError::LoginRejected { .. } => 4,
+                ClientError::AmbiguousHost { .. }
+                | ClientError::PermissionDenied { .. }
+                | ClientError::LoginRejected { .. } => 4,
                 ClientError::TimedOut { .. } => 5,
                 ClientError::NoController { .. } | ClientError::Unreachable { .. } => 6,
                 ClientError::ConnectConfig(_) => 2,

@@ -206,9 +206,9 @@ impl App {
         let (store, state) = loading.await.context("loading the record panicked")??;
         let file = FileWatch::start(&self.config.data_dir);
         let backups = BackupServer::start(&self.config.data_dir, store.snapshots());
-        let (hosts, shards, open) = state.row_counts();
         info!(
-            "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
+            "loaded {} from {}",
+            state.row_counts(),
             self.config.data_dir.display()
         );
 

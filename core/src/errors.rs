@@ -1,5 +1,7 @@
 //! Error replies that several requests and reports share.
 
+use std::fmt::Display;
+
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId};
 
 /// Returns the error reply for a host that was never enrolled.
@@ -10,11 +12,11 @@ pub(crate) fn host_not_found(id: &HostId) -> ErrorReply {
     )
 }
 
-/// Returns the error reply for a host that was decommissioned.
-pub(crate) fn host_decommissioned(id: &HostId) -> ErrorReply {
+/// Returns the error reply for a host that was decommissioned. `host` is the `HostIdentity`.
+pub(crate) fn host_decommissioned(host: impl Display) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::HostDecommissioned,
-        format!("host {id} was decommissioned"),
+        format!("{host} was decommissioned"),
     )
 }
 

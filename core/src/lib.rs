@@ -12,6 +12,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `errors` | error replies that several requests and reports share |
+//! | `plural` | numbers with their nouns, in texts for people |
 //! | `message_limits` | the limits that the NATS server sets for the sizes of messages |
 //! | `record` | the durable rows, the changes to them, the states of an operation |
 //! | `api` | inputs, replies, effects and the commit |
@@ -33,6 +34,7 @@ mod broadcast;
 mod errors;
 mod message_limits;
 mod partitions;
+mod plural;
 pub mod record;
 mod reports;
 mod requests;
@@ -50,5 +52,6 @@ pub use record::rows::{
     HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, ReportId, Revisions, ShardRow, Trace,
 };
 pub use state::State;
+pub use state::identifiers::HostIdentity;
 pub use state::replay::ReplayError;
-pub use state::stats::Stats;
+pub use state::stats::{RowCounts, Stats};

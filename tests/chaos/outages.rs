@@ -96,7 +96,7 @@ mod tests {
     use super::{Gap, ServerOutage, find_unexplained_gaps};
 
     const LOG: &str = "\
-2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
+2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 deckies, 0 open operations from /d
 2026-11-24T06:05:13.300000Z  INFO ready
 2026-11-24T06:05:13.400000Z  INFO became leader
 {\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO loaded nothing\"}

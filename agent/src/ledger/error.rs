@@ -17,14 +17,14 @@ pub enum LedgerError {
         cause: io::Error,
     },
     #[error(
-        "the agent's ledger {path} is in use by another process; stop the other agent, or give this one its own data directory"
+        "the agent's ledger {path} is in use by another process; stop the other agent, or give this one a separate data directory"
     )]
     InUse {
         /// The lock file.
         path: PathBuf,
     },
     #[error(
-        "the agent's ledger {path} belongs to host {found}, not to {expected}; give every host its own data directory"
+        "the agent's ledger {path} belongs to host {found}, not to {expected}; give every host a separate data directory"
     )]
     OtherHost {
         path: PathBuf,

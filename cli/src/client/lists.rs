@@ -1,4 +1,5 @@
-//! Requests complete lists of hosts, shards and operations page by page, and finds a host by name.
+//! Requests complete lists of hosts, shards and operations page by page, and finds a host by its
+//! name or id.
 //!
 //! A page with a lower revision than the first page comes from a deposed leader, and may contain
 //! records that no longer exist. The listing then starts again.
@@ -148,18 +149,87 @@ pub(crate) async fn resolve_host(
     find_host(&list_hosts(client).await?.hosts, name_or_id).cloned()
 }
 
-/// Finds the host with this id or name. A matching id takes precedence over a matching name. Among
-/// hosts with the same name, an active host takes precedence over decommissioned hosts.
+/// Finds the host with this name or id. Active hosts take precedence over decommissioned hosts.
+///
+/// # Errors
+/// If no host has this name or id, or if several of the hosts that take precedence do.
 pub(crate) fn find_host<'a>(
     hosts: &'a [HostRecord],
     name_or_id: &str,
 ) -> Result<&'a HostRecord, ClientError> {
+    let matches = |host: &&HostRecord| {
+        host.name.as_str() == name_or_id || host.host_uuid.as_str() == name_or_id
+    };
     let is_active = |host: &&HostRecord| host.status != HostStatus::Decommissioned;
-    let with_name = || hosts.iter().filter(|host| host.name.as_str() == name_or_id);
-    (hosts
-        .iter()
-        .find(|host| host.host_uuid.as_str() == name_or_id))
-    .or_else(|| with_name().find(is_active))
-    .or_else(|| with_name().next_back())
-    .ok_or_else(|| ClientError::HostNotFound(name_or_id.to_owned()))
+    let (active, decommissioned): (Vec<_>, Vec<_>) =
+        hosts.iter().filter(matches).partition(is_active);
+    let found = if active.is_empty() {
+        decommissioned
+    } else {
+        active
+    };
+    match found[..] {
+        [host] => Ok(host),
+        [] => Err(ClientError::HostNotFound(name_or_id.to_owned())),
+        _ => Err(ClientError::AmbiguousHost {
+            name_or_id: name_or_id.to_owned(),
+            hosts: found.into_iter().map(describe_candidate).collect(),
+        }),
+    }
+}
+
+fn describe_candidate(host: &HostRecord) -> String {
+    format!("name {}, ID {}", host.name, host.host_uuid)
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::hosts::HostRecord;
+    use serde_json::json;
+
+    use super::find_host;
+
+    fn host(name: &str, id: &str, status: &str) -> HostRecord {
+        serde_json::from_value(json!({
+            "host_uuid": id, "name": name, "address": null, "labels": {}, "status": status,
+            "last_heartbeat": null, "agent_version": null, "inventory_error": null, "notes": [],
+            "shards": 0, "open_operations": 0, "enrolled_at": "2026-11-23T09:11:49.000Z",
+        }))
+        .expect("a valid host record")
+    }
+
+    fn find(hosts: &[HostRecord], name_or_id: &str) -> Result<String, String> {
+        let found = find_host(hosts, name_or_id);
+        found
+            .map(|host| host.host_uuid.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_decommissioned_host_never_takes_precedence_over_an_active_host() {
+        let hosts = [
+            host("w8", "worker-a", "decommissioned"),
+            host("worker-a", "0196", "decommissioned"),
+            host("worker-a", "0197", "offline"),
+        ];
+        assert_eq!(find(&hosts, "worker-a"), Ok("0197".to_owned()));
+        assert_eq!(find(&hosts, "w8"), Ok("worker-a".to_owned()));
+        assert_eq!(find(&hosts, "0196"), Ok("0196".to_owned()));
+    }
+
+    #[test]
+    fn an_ambiguous_name_is_rejected_with_the_name_and_id_of_each_candidate() {
+        let hosts = [
+            host("w8", "worker-a", "online"),
+            host("worker-a", "0197", "online"),
+        ];
+        let error = find(&hosts, "worker-a").expect_err("ambiguous");
+        for expected in ["name w8, ID worker-a", "name worker-a, ID 0197"] {
+            assert!(error.contains(expected), "{error}");
+        }
+        assert_eq!(find(&hosts, "w8"), Ok("worker-a".to_owned()));
+        assert_eq!(find(&hosts, "0197"), Ok("0197".to_owned()));
+        let old = |id| host("worker-b", id, "decommissioned");
+        find(&[old("0195"), old("0196")], "worker-b").expect_err("ambiguous");
+    }
 }

@@ -77,6 +77,15 @@ pub(crate) enum ClientError {
     Rejected(ErrorReply),
     #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
     HostNotFound(String),
+    #[error(
+        "{name_or_id} is ambiguous: {} hosts have this name or ID ({}); give the other one of the host that you mean",
+        .hosts.len(), .hosts.join("; ")
+    )]
+    AmbiguousHost {
+        name_or_id: String,
+        /// A description of each of the hosts.
+        hosts: Vec<String>,
+    },
     /// No controller has subscribed to the subject of the request.
     #[error(
         "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"

@@ -23,11 +23,24 @@ pub(crate) struct Target {
 
 impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&format_target(&self.host_name, self.decky_id.as_ref()))
+        let host = format_host(&self.host_name, &self.host_uuid);
+        match &self.decky_id {
+            Some(decky) => write!(f, "{decky} on {host}"),
+            None => f.write_str(&host),
+        }
     }
 }
 
-/// Formats a target: `worker-a/decky-03`, or `worker-a` for the whole host.
+/// Formats a host for a question or an answer: its name, and its id if that differs from the name.
+pub(crate) fn format_host(name: &HostName, id: &HostId) -> String {
+    if name.as_str() == id.as_str() {
+        name.to_string()
+    } else {
+        format!("{name} ({id})")
+    }
+}
+
+/// Formats a target for a table: `worker-a/decky-03`, or `worker-a` for the whole host.
 pub(crate) fn format_target(host: &HostName, decky: Option<&DeckyId>) -> String {
     match decky {
         Some(decky) => format!("{host}/{decky}"),
@@ -181,7 +194,8 @@ mod tests {
             let names = targets.iter().map(|failed| failed.target.to_string());
             names.collect::<Vec<_>>()
         };
-        assert_eq!(names(Some(one)), ["worker-a/failed"]);
-        assert_eq!(names(None), ["worker-a/failed", "worker-a/others"]);
+        assert_eq!(names(Some(one)), ["failed on worker-a (h)"]);
+        let all = ["failed on worker-a (h)", "others on worker-a (h)"];
+        assert_eq!(names(None), all);
     }
 }

@@ -5,13 +5,24 @@ use std::fmt::Write;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{Timestamp, escape_hidden};
 
-use crate::client::teardown::format_target;
+use crate::client::teardown::{Target, format_target};
 use crate::output::style::{self, Colors, Tone, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
 
-/// Formats the target of an operation: `worker-a/decky-03`, or `worker-a` for the whole host.
+/// Formats the target of an operation for a table: `worker-a/decky-03`, or `worker-a` for the whole
+/// host.
 pub(crate) fn format_operation_target(operation: &OperationRecord) -> String {
     format_target(&operation.host_name, operation.decky_id.as_ref())
+}
+
+/// Describes the target of an operation in a question or an answer, with the id of its host.
+pub(crate) fn describe_target(operation: &OperationRecord) -> String {
+    let target = Target {
+        host_uuid: operation.host_uuid.clone(),
+        host_name: operation.host_name.clone(),
+        decky_id: operation.decky_id.clone(),
+    };
+    target.to_string()
 }
 
 /// Formats the number of deckies per outcome, such as `1 pending, 2 removed`. Omits outcomes with

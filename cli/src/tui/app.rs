@@ -16,7 +16,8 @@ use super::filter::{
 };
 use crate::client::live_view::ShardKey;
 use crate::client::replica_view::ReplicaView;
-use crate::output::operation::format_operation_target;
+use crate::client::teardown::format_host;
+use crate::output::operation::describe_target;
 use crate::output::style::{self, Tone};
 
 /// The maximum time between the key press that proposes an action and the key press that confirms
@@ -413,11 +414,13 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
     match (action, row) {
         (Action::TearDown, RowKey::Host(host)) => {
             let host = swarm.hosts.get(host).ok_or_else(removed)?;
-            Ok(format!("tear down ALL of {}", host.name))
+            let host = format_host(&host.name, &host.host_uuid);
+            Ok(format!("tear down ALL of {host}"))
         }
         (Action::TearDown, RowKey::Shard(shard)) => {
             let shard = swarm.shards.get(shard).ok_or_else(removed)?;
-            Ok(format!("tear down {}/{}", shard.host_name, shard.decky_id))
+            let host = format_host(&shard.host_name, &shard.host_uuid);
+            Ok(format!("tear down {} on {host}", shard.decky_id))
         }
         (Action::TearDown, RowKey::Operation(_)) => Err(
             "only hosts and deckies can be torn down; r retries the failed deckies of an operation"
@@ -425,21 +428,23 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
         ),
         (Action::Retry, RowKey::Host(host)) => {
             let host = swarm.hosts.get(host).ok_or_else(removed)?;
-            Ok(format!("retry all failed deckies on {}", host.name))
+            let host = format_host(&host.name, &host.host_uuid);
+            Ok(format!("retry all failed deckies on {host}"))
         }
         (Action::Retry, RowKey::Shard(shard)) => {
             let shard = swarm.shards.get(shard).ok_or_else(removed)?;
             if shard.state != ShardState::TeardownFailed {
                 return Err("the teardown of this decky has not failed; t tears it down".to_owned());
             }
-            Ok(format!("retry {}/{}", shard.host_name, shard.decky_id))
+            let host = format_host(&shard.host_name, &shard.host_uuid);
+            Ok(format!("retry {} on {host}", shard.decky_id))
         }
         (Action::Retry, RowKey::Operation(id)) => {
             let operation = swarm.operations.get(id).ok_or_else(removed)?;
             if operation.finished_at.is_none() {
                 return Err("this operation has not ended".to_owned());
             }
-            let target = format_operation_target(operation);
+            let target = describe_target(operation);
             Ok(format!("retry the failed deckies of {target}"))
         }
         (Action::Cancel, RowKey::Operation(id)) => {
@@ -447,7 +452,7 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
             if operation.state != OperationState::Queued {
                 return Err("only a queued operation can be cancelled".to_owned());
             }
-            let target = format_operation_target(operation);
+            let target = describe_target(operation);
             Ok(format!("cancel the teardown of {target}"))
         }
         (Action::Cancel, _) => {

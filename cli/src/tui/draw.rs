@@ -35,6 +35,12 @@ const COLUMN_GAP: u16 = 2;
 /// The maximum width of each column except the last.
 const MAX_COLUMN_WIDTH: usize = 28;
 
+/// The maximum height of the bottom line, which wraps if it is too long for the screen.
+const MAX_BOTTOM_HEIGHT: u16 = 4;
+
+/// The maximum width of a word in the bottom line: a host id in parentheses.
+const MAX_WORD_WIDTH: usize = 66;
+
 /// Everything that a frame shows.
 pub(super) struct Scene<'a> {
     pub(super) app: &'a App,
@@ -52,11 +58,13 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let banner = u16::from(self.stale_reason.is_some());
+        let bottom_line = self.bottom_line();
+        let bottom_height = self.bottom_height(&bottom_line, frame.area().width);
         let [top, warning, table, bottom] = Layout::vertical([
             Constraint::Length(2),
             Constraint::Length(banner),
             Constraint::Min(3),
-            Constraint::Length(1),
+            Constraint::Length(bottom_height),
         ])
         .areas(frame.area());
         let tabs = self.tabs();
@@ -69,7 +77,8 @@ impl Scene<'_> {
             frame.render_widget(Paragraph::new(escape_hidden(&text)).style(style), warning);
         }
         self.table(frame, table);
-        frame.render_widget(Paragraph::new(self.bottom_line()), bottom);
+        let bottom_line = Paragraph::new(bottom_line).wrap(Wrap { trim: false });
+        frame.render_widget(bottom_line, bottom);
         match &self.app.popup {
             Some(Popup::Help) => self.popup(frame, " Keys ", HELP),
             Some(Popup::Operation(text)) => self.popup(frame, " Operation (any key closes) ", text),
@@ -337,6 +346,18 @@ impl Scene<'_> {
             " ? help · q quit · ↑↓ move · Tab table · Enter open · / filter · f problems · t tear down · r retry · c cancel"
         };
         Line::from(Span::styled(keys, self.style(Tone::Dim)))
+    }
+
+    /// Returns the height of the bottom line. A question or a message that is too long for one line
+    /// wraps, because its end says what happens to what. The help on the keys does not wrap.
+    fn bottom_height(&self, line: &Line<'_>, width: u16) -> u16 {
+        let is_help = self.app.pending.is_none() && self.app.message.is_none();
+        if is_help || line.width() <= usize::from(width) {
+            return 1;
+        }
+        // A line breaks between words, which wastes less than the width of one word.
+        let needed = (line.width() + MAX_WORD_WIDTH).div_ceil(usize::from(width.max(1)));
+        u16::try_from(needed).map_or(MAX_BOTTOM_HEIGHT, |needed| needed.min(MAX_BOTTOM_HEIGHT))
     }
 
     fn popup(&self, frame: &mut Frame<'_>, title: &str, text: &str) {

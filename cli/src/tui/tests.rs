@@ -131,6 +131,10 @@ impl TestScreen {
     }
 
     fn draw(&self, stale_reason: Option<&str>) -> String {
+        self.draw_at_width(100, stale_reason)
+    }
+
+    fn draw_at_width(&self, width: u16, stale_reason: Option<&str>) -> String {
         let scene = Scene {
             app: &self.app,
             swarm: self.swarm(),
@@ -143,7 +147,7 @@ impl TestScreen {
                 .plus_millis(180_000),
             has_colors: true,
         };
-        let mut terminal = Terminal::new(TestBackend::new(100, 12)).expect("a test terminal");
+        let mut terminal = Terminal::new(TestBackend::new(width, 12)).expect("a test terminal");
         terminal
             .draw(|frame| scene.draw(frame))
             .expect("a drawn frame");
@@ -169,7 +173,7 @@ fn shard_key(host: &str, decky: &str) -> RowKey {
 fn a_teardown_is_confirmed_with_another_key_within_four_seconds() {
     let mut screen = TestScreen::new();
     assert_eq!(screen.press_keys("2jt"), None);
-    screen.assert_shows(&["Press y within 4 s to tear down alpha/d-2"]);
+    screen.assert_shows(&["Press y within 4 s to tear down d-2 on alpha"]);
     screen.now += CONFIRM_TIMEOUT + Duration::from_millis(1);
     assert_eq!(
         screen.press_keys("y"),
@@ -258,6 +262,29 @@ fn a_teardown_of_a_host_uses_the_plan_that_was_shown() {
 }
 
 #[test]
+fn a_question_shows_the_id_of_the_host_and_the_way_out_on_a_narrow_screen() {
+    let mut screen = TestScreen::new();
+    let id: HostId = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11"
+        .parse()
+        .expect("a valid id");
+    let mut renamed = host("alpha", "online");
+    renamed.key = id.clone();
+    renamed.record.host_uuid = id.clone();
+    screen.hosts.apply_listing(2, vec![renamed]);
+    screen.press_keys("t");
+    screen.app.set_plan(&id, "hash".to_owned(), 2);
+    let drawn = screen.draw_at_width(80, None);
+    for word in [
+        "tear down ALL of alpha",
+        id.as_str(),
+        "2 deckies",
+        "Esc cancels",
+    ] {
+        assert!(drawn.contains(word), "{word:?} is in\n{drawn}");
+    }
+}
+
+#[test]
 fn retry_and_cancel_are_rejected_on_unsuitable_rows() {
     let mut screen = TestScreen::new();
     assert_eq!(
@@ -307,7 +334,7 @@ fn the_selection_follows_its_row_and_filters_hide_rows() {
         .shards
         .apply_broadcast(2, Vec::new(), vec![shard("alpha", "d-1", "running").key]);
     assert_eq!(screen.press_keys("t"), None);
-    screen.assert_shows(&["beta/d-1"]);
+    screen.assert_shows(&["tear down d-1 on beta"]);
     screen.press_keys("/alpha");
     assert!(screen.app.is_typing_filter && screen.app.pending.is_some());
     screen.press(KeyCode::Enter);

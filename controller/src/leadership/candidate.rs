@@ -109,8 +109,7 @@ impl Candidate<'_> {
                 return Ok(());
             };
             let differences = self.check_replicas().await;
-            let (hosts, shards, open) = follower.state.row_counts();
-            info!("following: {hosts} hosts, {shards} shards, {open} open operations");
+            info!("following: {}", follower.state.row_counts());
             self.health.set_following(self.connected.clone());
             self.rebalancer.set_following(partition);
             let snapshots = follower.store.snapshots();

@@ -143,7 +143,7 @@ impl LeaderContext<'_> {
                 Some(StopReason::SteppedDown) => warn!("stepped down: lease expired"),
                 Some(StopReason::StorageFailed) => error!("no more requests are accepted"),
                 None => error!(
-                    "cannot receive requests, because all subscriptions have ended; everything that was accepted is on disk; starting again"
+                    "cannot receive requests, because all subscriptions have ended; everything that was accepted is on disk; restarting"
                 ),
             },
         }
@@ -161,7 +161,7 @@ impl LeaderContext<'_> {
             .await
             .is_err()
         {
-            warn!("the last replies could not be sent: the NATS server is away");
+            warn!("the last replies could not be sent: the NATS server is unreachable");
         }
         match ended {
             Ok(()) | Err(StoreError::Journal(_)) => Ok(()),

@@ -1,11 +1,12 @@
 //! Fills the registry of host names from the record, when the registry is new or its bucket was
-//! deleted. Each partition's leader adds the names of its hosts, and then a marker. Until the
-//! markers of all partitions are there, no name is granted.
+//! deleted. Each partition's leader adds the names and ids of its hosts, and then a marker. Until
+//! the markers of all partitions are there, no name is granted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::Operation;
+use scuttle_core::HostIdentity;
 use scuttle_schemas::hosts::{HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::{ErrorReply, Partition};
 use tokio::sync::Semaphore;
@@ -76,26 +77,28 @@ impl NameRegistry {
         Ok(())
     }
 
-    /// Assigns the name of each active host to that host, and returns the number of active hosts. A
-    /// claim of another host was never granted, because the registry was not filled.
+    /// Assigns the name and id of each active host to that host, and returns the number of active
+    /// hosts. A claim of another host was never granted, because the registry was not filled.
     async fn write_names(&self, list: &HostsList) -> Result<usize, ErrorReply> {
         let mut writes = JoinSet::new();
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_WRITES));
+        let mut count = 0;
         for host in &list.hosts {
             if host.status == HostStatus::Decommissioned {
                 continue;
             }
-            let (bucket, permits) = (self.bucket.clone(), permits.clone());
-            let (key, value) = (bucket_key(&host.name), host.host_uuid.to_string());
-            writes.spawn(async move {
-                let _permit = permits.acquire().await;
-                bucket.put(key, value.into()).await
-            });
+            count += 1;
+            for key in HostIdentity::from(host).keys() {
+                let (bucket, permits) = (self.bucket.clone(), permits.clone());
+                let (key, value) = (bucket_key(&key), host.host_uuid.to_string());
+                writes.spawn(async move {
+                    let _permit = permits.acquire().await;
+                    bucket.put(key, value.into()).await
+                });
+            }
         }
-        let mut count = 0;
         while let Some(written) = writes.join_next().await {
             written.map_err(failed)?.map_err(failed)?;
-            count += 1;
         }
         Ok(count)
     }

@@ -1,9 +1,11 @@
-//! The registry of host names in a swarm with several partitions.
+//! The registry of host names and ids in a swarm with several partitions.
 //!
 //! The leader that enrolls or renames a host knows only the hosts of its partition. It therefore
-//! claims the name in a bucket on the NATS servers before it changes the record.
+//! claims the name and the id in a bucket on the NATS servers before it changes the record. Names
+//! and ids have one set of keys, which ignore case (`identifier_key`), so the name of
+//! one host cannot be the id of another.
 //!
-//! `name_fill` adds the names of all hosts on record when the bucket is new.
+//! `name_fill` adds the names and ids of all hosts on record when the bucket is new.
 //!
 //! A claim may outlive its host: the host may never have been added to the record, or may have been
 //! removed from it or renamed. The name is then free. A leader that wants a claimed name therefore
@@ -21,10 +23,10 @@ use std::time::{Duration, Instant};
 use async_nats::Client;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use futures_util::future::try_join_all;
+use scuttle_core::HostIdentity;
+use scuttle_core::state::identifiers::identifier_key;
 use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
-use scuttle_schemas::{
-    ErrorCode, ErrorReply, HostId, HostName, Partition, PartitionCount, subjects,
-};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Partition, PartitionCount, subjects};
 use tokio::sync::Semaphore;
 
 use crate::nats::key_value;
@@ -35,8 +37,8 @@ use crate::request::rejection::retry_later;
 /// The timeout for a reply from the NATS servers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The maximum number of names that are claimed concurrently. Each claim waits for one or two
-/// fsyncs on the servers.
+/// The maximum number of hosts for which names are claimed concurrently. Each claim waits for up to
+/// four fsyncs on the servers.
 const MAX_CONCURRENT: usize = 32;
 
 /// The delay before a claim is repeated while another leader enrolls a host with the same name.
@@ -48,7 +50,7 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of attempts to claim a name while other leaders claim it too.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The registry of host names in all partitions. Clones share the registry and its limit.
+/// The registry of host names and ids in all partitions. Clones share the registry and its limit.
 #[derive(Debug, Clone)]
 pub struct NameRegistry {
     pub(super) client: Client,
@@ -71,9 +73,9 @@ pub struct NameClaim {
 /// The result of claiming a name.
 #[derive(Debug)]
 pub enum Claim {
-    /// The name was claimed for the host, which may now get the name in the record.
+    /// The identifiers were claimed for the host, which may now have them in the record.
     Granted(NameClaim),
-    /// The name already belongs to another active host, which has this record.
+    /// One of the identifiers is the name or id of another active host, which has this record.
     Taken(Box<HostRecord>),
 }
 
@@ -125,28 +127,41 @@ impl NameRegistry {
         is_new.then(|| NameClaim { host, claiming })
     }
 
-    /// Claims a name for a host that is to be enrolled or renamed. The caller must keep a granted
-    /// claim until the record has changed.
+    /// Claims identifiers for a host: the name of a host that is to be renamed, or the name and the
+    /// id of one that is to be enrolled. The caller must keep a granted claim until the record has
+    /// changed.
+    ///
+    /// Two hosts that want each other's id as their name may both get the error `overloaded`.
     ///
     /// # Errors
-    /// The name was not claimed, and the error code is:
+    /// The claim was not granted, and the error code is:
     ///
-    /// - `overloaded` if the host or the name is being claimed by another request.
+    /// - `overloaded` if the host, its name or its id is being claimed by another request.
     /// - Another code if the NATS servers or another leader rejected a request or did not reply.
-    pub async fn claim(&self, name: &HostName, host: &HostId) -> Result<Claim, ErrorReply> {
+    pub async fn claim(&self, identifiers: &[&str], host: &HostId) -> Result<Claim, ErrorReply> {
         let _permit = self.permits.acquire().await;
         let Some(claim) = self.mark_claiming(host.clone()) else {
             return Err(being_named(host));
         };
-        let (key, claimed) = (bucket_key(name), host.to_string());
+        for identifier in identifiers {
+            if let Some(owner) = self.claim_key(&identifier_key(identifier), host).await? {
+                return Ok(Claim::Taken(Box::new(owner)));
+            }
+        }
+        Ok(Claim::Granted(claim))
+    }
+
+    /// Claims the key of a name or id for a host. Returns the record of the active host to which
+    /// the key already belongs, or `None` if the claim was granted.
+    async fn claim_key(&self, key: &str, host: &HostId) -> Result<Option<HostRecord>, ErrorReply> {
+        let (bucket_key, claimed) = (bucket_key(key), host.to_string());
         for _ in 0..MAX_ATTEMPTS {
-            let entry = self.bucket.entry(&key).await.map_err(failed)?;
+            let entry = self.bucket.entry(&bucket_key).await.map_err(failed)?;
             let entry = entry.filter(|entry| entry.operation == Operation::Put);
+            let value = claimed.clone().into();
             let Some(entry) = entry else {
-                match self.bucket.create(&key, claimed.clone().into()).await {
-                    Ok(revision) if self.is_granted(revision).await? => {
-                        return Ok(Claim::Granted(claim));
-                    }
+                match self.bucket.create(&bucket_key, value).await {
+                    Ok(revision) if self.is_granted(revision).await? => return Ok(None),
                     Ok(_) => continue,
                     Err(error) if error.kind() == CreateErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(failed(error)),
@@ -155,7 +170,7 @@ impl NameRegistry {
             let owner = if entry.value == claimed {
                 None
             } else {
-                match self.find_owner(&entry.value, name).await {
+                match self.find_owner(&entry.value, key).await {
                     // The claimant is being enrolled or renamed: its record is known in a moment.
                     Err(error) if error.code == ErrorCode::Overloaded => {
                         tokio::time::sleep(RETRY_DELAY).await;
@@ -164,21 +179,19 @@ impl NameRegistry {
                     owner => owner?,
                 }
             };
-            if let Some(owner) = owner {
-                return Ok(Claim::Taken(Box::new(owner)));
+            if owner.is_some() {
+                return Ok(owner);
             }
-            let value = claimed.clone().into();
-            match self.bucket.update(&key, value, entry.revision).await {
-                Ok(revision) if self.is_granted(revision).await? => {
-                    return Ok(Claim::Granted(claim));
-                }
+            let updated = self.bucket.update(&bucket_key, value, entry.revision).await;
+            match updated {
+                Ok(revision) if self.is_granted(revision).await? => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
                 Err(error) => return Err(failed(error)),
             }
         }
         Err(retry_later(format!(
-            "the name {name} is being claimed by others: repeat the request"
+            "the name or id {key} is being claimed by other requests: repeat the request"
         )))
     }
 
@@ -216,7 +229,7 @@ impl NameRegistry {
     }
 
     /// Returns the record of the host that made a claim, or `None` if the host is not active or
-    /// does not have the claimed name.
+    /// does not have a name or id with the claimed key.
     ///
     /// # Errors
     /// If the leader of the host's partition rejects the request, or no valid reply arrives in
@@ -224,7 +237,7 @@ impl NameRegistry {
     async fn find_owner(
         &self,
         claimant: &[u8],
-        name: &HostName,
+        key: &str,
     ) -> Result<Option<HostRecord>, ErrorReply> {
         let claimant = std::str::from_utf8(claimant).ok();
         let Some(host) = claimant.and_then(|text| text.parse::<HostId>().ok()) else {
@@ -239,7 +252,10 @@ impl NameRegistry {
         let (client, payload) = (&self.client, payload.into());
         let list: HostsList = rpc::request(client, partition, Endpoint::HostsList, payload).await?;
         let mut hosts = list.hosts.into_iter();
-        Ok(hosts.find(|host| host.status != HostStatus::Decommissioned && host.name == *name))
+        Ok(hosts.find(|host| {
+            let keys = HostIdentity::from(host).keys();
+            host.status != HostStatus::Decommissioned && keys.contains(key)
+        }))
     }
 }
 
@@ -256,16 +272,18 @@ pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Resu
     opened.map_err(|error| anyhow::anyhow!("cannot open the bucket {name}: {error}"))
 }
 
-/// Returns the bucket's key for a name. Dots in the name are replaced, because a key allows dots in
-/// fewer places than a name.
-pub(crate) fn bucket_key(name: &HostName) -> String {
-    name.as_str().replace('.', "=")
+/// Returns the bucket's key for the key of a name or id. Dots are replaced, because the bucket
+/// allows dots in fewer places than a name.
+pub(crate) fn bucket_key(identifier_key: &str) -> String {
+    identifier_key.replace('.', "=")
 }
 
-/// Returns the key of the marker that shows that the names of a partition's hosts are in the
-/// bucket. No host name contains a slash.
+/// Returns the key of the marker that shows that the names and ids of a partition's hosts are in
+/// the bucket. No name or id contains a slash.
+///
+/// Earlier versions wrote only names, with the marker `filled/N`.
 pub(super) fn marker_key(partition: Partition) -> String {
-    format!("filled/{partition}")
+    format!("filled-with-ids/{partition}")
 }
 
 pub(super) fn failed(cause: impl std::fmt::Display) -> ErrorReply {

@@ -1,15 +1,16 @@
-//! The requests that give a host a name, if there are several partitions: the name is claimed
-//! before the request goes to the engine. The claims themselves are in `partition::name_registry`.
+//! The requests that give a host a name, if there are several partitions: the name and the id are
+//! claimed before the request goes to the engine. The claims themselves are in
+//! `partition::name_registry`.
 
-use scuttle_core::{Input, Reply, State};
+use scuttle_core::{HostIdentity, Input, Reply, State};
+use scuttle_schemas::ErrorReply;
 use scuttle_schemas::hosts::{EnrollAccepted, HostRecord};
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName};
 
 use crate::outbound::replier::Replier;
 use crate::partition::name_registry::Claim;
 use crate::request::context::RequestContext;
 use crate::request::pipeline::{Pipeline, Submitted};
-use crate::request::rejection::term_ended;
+use crate::request::rejection::{retry_later, term_ended};
 use crate::request::respond::respond;
 
 /// Claims the name of the host to be enrolled or renamed, then hands the request to the engine.
@@ -30,8 +31,16 @@ pub(super) async fn claim_name(
         *host = assignment.new_host_id();
     }
     let claimed = async {
-        match (&names, find_name(&input)) {
-            (Some(names), Some((name, host))) => names.claim(name, host).await.map(Some),
+        match (&names, find_identity(&input)) {
+            (Some(names), Some(host)) => {
+                let (name, id) = (host.name.as_str(), host.id.as_str());
+                let identifiers: &[&str] = match &input {
+                    Input::Enroll { .. } if name != id => &[name, id],
+                    // A host that is renamed keeps its id.
+                    _ => &[name],
+                };
+                names.claim(identifiers, host.id).await.map(Some)
+            }
             _ => Ok(None),
         }
     };
@@ -57,35 +66,37 @@ pub(super) async fn claim_name(
     }
 }
 
-/// Returns the name that a request gives to a host, and the host.
-fn find_name(input: &Input) -> Option<(&HostName, &HostId)> {
-    match input {
+/// Returns the name that a request gives to a host, and the host's id.
+fn find_identity(input: &Input) -> Option<HostIdentity<'_>> {
+    let (name, id) = match input {
         Input::Enroll { request, host } => {
-            Some((&request.name, request.host_uuid.as_ref().unwrap_or(host)))
+            (&request.name, request.host_uuid.as_ref().unwrap_or(host))
         }
-        Input::UpdateHost(request) => Some((request.name.as_ref()?, &request.host_uuid)),
-        _ => None,
-    }
+        Input::UpdateHost(request) => (request.name.as_ref()?, &request.host_uuid),
+        _ => return None,
+    };
+    Some(HostIdentity { name, id })
 }
 
-/// Returns the reply to a request for a name that belongs to another host, `owner`. Without a host
-/// id, a request to enroll a host is a repeat.
+/// Returns the reply to a request for a name or id that belongs to another host, `owner`. Without a
+/// host id, a request to enroll a host with the owner's name is a repeat.
 fn reply_with_owner(input: &Input, owner: HostRecord) -> Result<Reply, ErrorReply> {
-    match input {
-        Input::Enroll { request, .. } if request.host_uuid.is_none() => {
-            State::check_repeated_enrollment(request, &owner)?;
-            Ok(Reply::Enroll(EnrollAccepted {
-                accepted: true,
-                host: owner,
-                repeated: true,
-            }))
-        }
-        _ => {
-            let (name, id) = (owner.name, owner.host_uuid);
-            Err(ErrorReply::new(
-                ErrorCode::BadRequest,
-                format!("the name {name} belongs to host {id}"),
-            ))
-        }
+    if let Input::Enroll { request, .. } = input
+        && request.host_uuid.is_none()
+        && request.name == owner.name
+    {
+        State::check_repeated_enrollment(request, &owner)?;
+        return Ok(Reply::Enroll(EnrollAccepted {
+            accepted: true,
+            host: owner,
+            repeated: true,
+        }));
     }
+    if let Some(host) = find_identity(input) {
+        host.check_distinct_from((&owner).into())?;
+    }
+    let owner = HostIdentity::from(&owner);
+    Err(retry_later(format!(
+        "{owner} was being renamed: repeat the request"
+    )))
 }

@@ -28,7 +28,9 @@ impl Rejection {
     pub(crate) fn overloaded() -> Self {
         Self::Reply {
             cause: Some(Cause::Overloaded),
-            error: retry_later("too much is waiting already: nothing was stored"),
+            error: retry_later(
+                "the controller is overloaded by waiting requests: nothing was stored",
+            ),
         }
     }
 }

@@ -20,7 +20,7 @@ const RESTORE: &str = "restore a backup, or move the file away to start with an 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the store open.
-    #[error("{} is in use by another controller: stop that one, or give this one its own data directory", .path.display())]
+    #[error("{} is in use by another controller: stop that one, or give this one a separate data directory", .path.display())]
     InUse { path: PathBuf },
     /// The operating system could not perform an action on the file.
     #[error("cannot {action} {}: {cause}; {}", .path.display(), advice(.cause))]

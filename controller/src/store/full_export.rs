@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use scuttle_core::record::restore::RaisedRevisions;
-use scuttle_core::{Change, Meta};
+use scuttle_core::{Change, HostIdentity, Meta};
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount, Timestamp};
+use scuttle_schemas::{OperationId, PartitionCount, Timestamp};
 
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::error::StoreError;
@@ -88,11 +88,11 @@ impl FullExport {
         Self(rows.collect())
     }
 
-    /// Returns the hosts that are not decommissioned, with their names.
-    pub fn active_hosts(&self) -> impl Iterator<Item = (&HostId, &HostName)> {
+    /// Returns the names and ids of the hosts that are not decommissioned.
+    pub fn active_hosts(&self) -> impl Iterator<Item = HostIdentity<'_>> {
         self.0.values().filter_map(|change| match change {
             Change::Host(row) if row.status != HostStatus::Decommissioned => {
-                Some((&row.host, &row.name))
+                Some(HostIdentity::from(&**row))
             }
             _ => None,
         })

@@ -45,7 +45,7 @@ fn parse<T: FromStr>(text: &str) -> Result<T, ErrorReply> {
 fn invalid_cursor() -> ErrorReply {
     ErrorReply::new(
         ErrorCode::BadRequest,
-        "after is not a cursor of this list: send the next of the previous page unchanged",
+        "`after` is not a cursor of this list: send `next` of the previous page unchanged",
     )
 }
 

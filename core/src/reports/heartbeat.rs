@@ -28,7 +28,7 @@ impl State {
             return Err(host_not_found(from));
         };
         if !host.is_active() {
-            return Err(host_decommissioned(from));
+            return Err(host_decommissioned(host.identity()));
         }
         // This report was received before the quarantine. Its notes must not replace the note on
         // the quarantine.
@@ -41,7 +41,7 @@ impl State {
         if heartbeat.page > heartbeat.pages || (is_paged && heartbeat.shards.is_none()) {
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
-                "page must be at most pages, and every page must have shards",
+                "`page` must be at most `pages`, and every page must have `shards`",
             ));
         }
         let report = ReportId {

@@ -54,8 +54,8 @@ impl State {
                 detail: detail.map(str::to_owned),
             })
         };
-        if self.hosts.get(from).is_some_and(|host| !host.is_active()) {
-            return Err(host_decommissioned(from));
+        if let Some(host) = self.hosts.get(from).filter(|host| !host.is_active()) {
+            return Err(host_decommissioned(host.identity()));
         }
         let operation = self.operations.get(&result.operation_id);
         let Some(operation) = operation.filter(|row| row.host == *from) else {

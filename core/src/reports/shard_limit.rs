@@ -17,7 +17,7 @@ const MAX_REMOVALS_PER_REPORT: usize = MAX_SHARDS_PER_HOST;
 
 /// The beginning of the note that a host has reached its limit of shards. Notes of agents never
 /// begin with this text.
-const LIMIT_NOTE: &str = "shard limit reached";
+const LIMIT_NOTE: &str = "decky limit reached";
 
 impl State {
     /// Removes the shards of a host that inventories have not listed for 24 hours, and those above
@@ -95,7 +95,7 @@ pub(crate) fn set_limit_note(mut notes: Vec<Note>, unregistered: usize) -> Vec<N
     notes.retain(|note| !is_limit_note(note));
     let text = format!(
         "{LIMIT_NOTE}: {unregistered} deckies of this host are not on record, which holds at most \
-         {MAX_SHARDS_PER_HOST} shards of one host"
+         {MAX_SHARDS_PER_HOST} deckies of one host"
     );
     insert_first(notes, (unregistered > 0).then(|| Note::from(text.as_str())))
 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!((count(&swarm, "a"), count(&swarm, "c")), (4096, 0));
         assert!(notes(&swarm).contains("4096 deckies"), "{}", notes(&swarm));
         // The note stays with every heartbeat, and after a restart.
-        swarm.notes = &["project trap2 has no label", "shard limit reached: forged"];
+        swarm.notes = &["project trap2 has no label", "decky limit reached: forged"];
         swarm.crash_and_restart();
         swarm.heartbeat("h", report(7, 4), None);
         assert!(notes(&swarm).contains("4096 deckies"), "{}", notes(&swarm));

@@ -34,7 +34,7 @@ impl State {
             let state = describe_state(row.state);
             return Err(ErrorReply::new(
                 ErrorCode::NotCancellable,
-                format!("operation {id} is {state}, and only a queued one can be cancelled"),
+                format!("operation {id} {state}; only queued operations can be cancelled"),
             ));
         }
         let changes = ShardChanges {
@@ -113,13 +113,14 @@ fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     }
 }
 
+/// Completes a sentence about an operation that cannot be cancelled in this state.
 fn describe_state(state: OperationState) -> &'static str {
     match state {
-        OperationState::Queued => "queued",
-        OperationState::Running => "running",
-        OperationState::Succeeded => "succeeded",
-        OperationState::Failed => "failed",
-        OperationState::TimedOut => "timed_out",
-        OperationState::Cancelled => "already cancelled",
+        OperationState::Queued => "is queued",
+        OperationState::Running => "is already running",
+        OperationState::Succeeded => "has already succeeded",
+        OperationState::Failed => "has already failed",
+        OperationState::TimedOut => "has already timed out",
+        OperationState::Cancelled => "was already cancelled",
     }
 }

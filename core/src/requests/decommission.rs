@@ -6,6 +6,7 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Text,
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::errors::{host_decommissioned, host_not_found};
+use crate::plural::{format_count, format_deckies};
 use crate::record::operation_state::OperationEvent;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
@@ -29,27 +30,28 @@ impl State {
             return Err(host_not_found(id));
         };
         if !host.is_active() {
-            return Err(host_decommissioned(id));
+            return Err(host_decommissioned(host.identity()));
         }
         let shards: Vec<DeckyId> = host.shards.keys().cloned().collect();
         if !shards.is_empty() && !request.force {
-            let count = shards.len();
+            let (host, count) = (host.identity(), format_deckies(shards.len()));
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!(
-                    "host {id} still has {count} shards: tear them down first, or use force to \
-                     remove them from the record"
+                    "{host} still has {count}: tear them down first, or use force to remove them \
+                     from the record"
                 ),
             ));
         }
         let open: Vec<OperationId> = host.open_operations.iter().copied().collect();
         let detail = if shards.is_empty() && open.is_empty() {
-            "the host had no shards and no open operations".to_owned()
+            "the host had no deckies and no open operations".to_owned()
         } else {
-            let (shards, open) = (shards.len(), open.len());
+            let deckies = format_deckies(shards.len());
+            let operations = format_count(open.len(), "open operation", "open operations");
             format!(
-                "{shards} shards were removed from the record and {open} operations failed: \
-                 containers may still be running there"
+                "removed {deckies} from the record and ended {operations} as failed: containers \
+                 may still be running on the host"
             )
         };
         self.readmit(id);

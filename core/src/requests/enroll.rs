@@ -9,42 +9,35 @@ use crate::broadcast::size_bounds::shorten_notes;
 use crate::record::rows::HostRow;
 use crate::state::State;
 use crate::state::host::Host;
+use crate::state::identifiers::HostIdentity;
 
 impl State {
     /// Adds a host. The id of the host is `new_id` unless the request gives an id.
     ///
     /// A request with the name of an active host, and with the same id or no id, is accepted as a
-    /// repeat if it agrees with the record (see `check_repeated_enrollment`). A request with the
-    /// name or the id of another active host is rejected.
+    /// repeat if it agrees with the record (see `check_repeated_enrollment`). A request with a name
+    /// or an id that is the name or id of another active host is rejected, also if the two differ
+    /// in case.
     pub(crate) fn enroll(
         &mut self,
         now: Timestamp,
         request: EnrollRequest,
         new_id: HostId,
     ) -> Result<EnrollAccepted, ErrorReply> {
-        let same_name = self.host_ids_by_name.get(&request.name);
-        if let Some(host) = same_name.and_then(|id| self.hosts.get(id)) {
-            let (name, id) = (&request.name, &host.row.host);
-            return match &request.host_uuid {
-                Some(requested) if requested != id => Err(ErrorReply::new(
-                    ErrorCode::BadRequest,
-                    format!("the name {name} belongs to host {id}"),
-                )),
-                _ => {
-                    let record = host.to_record();
-                    Self::check_repeated_enrollment(&request, &record)?;
-                    Ok(accepted_reply(self.reply_record(host), true))
-                }
-            };
+        if let Some(host) = self.find_enrolled(&request) {
+            let record = host.to_record();
+            Self::check_repeated_enrollment(&request, &record)?;
+            return Ok(accepted_reply(self.reply_record(host), true));
         }
         let id = request.host_uuid.unwrap_or(new_id);
-        let same_id = self.hosts.get(&id);
-        if let Some(host) = same_id.filter(|host| host.is_active()) {
-            let name = &host.row.name;
-            return Err(ErrorReply::new(
-                ErrorCode::BadRequest,
-                format!("host {id} is enrolled with another name, {name}"),
-            ));
+        let identity = HostIdentity {
+            name: &request.name,
+            id: &id,
+        };
+        self.check_is_free(request.name.as_str(), identity)?;
+        self.check_is_free(id.as_str(), identity)?;
+        if let Some(host) = self.hosts.get(&id).filter(|host| host.is_active()) {
+            identity.check_distinct_from(host.identity())?;
         }
         self.put_host(HostRow {
             host: id.clone(),
@@ -67,6 +60,33 @@ impl State {
 }
 
 impl State {
+    /// Returns the active host with the name that a request to enroll a host gives, unless the
+    /// request gives another id.
+    fn find_enrolled(&self, request: &EnrollRequest) -> Option<&Host> {
+        let named = self.identifiers.find(request.name.as_str());
+        let mut hosts = named.filter_map(|id| self.hosts.get(id));
+        let host = hosts.find(|host| host.row.name == request.name)?;
+        let id = request.host_uuid.as_ref();
+        id.is_none_or(|id| *id == host.row.host).then_some(host)
+    }
+
+    /// Checks that `identifier`, the name or the id that `host` is to have, is not that of another
+    /// active host.
+    ///
+    /// # Errors
+    /// See [`HostIdentity::check_distinct_from`].
+    pub(crate) fn check_is_free(
+        &self,
+        identifier: &str,
+        host: HostIdentity<'_>,
+    ) -> Result<(), ErrorReply> {
+        let found = self.identifiers.find(identifier);
+        for id in found.filter(|id| *id != host.id) {
+            host.check_distinct_from(self.hosts[id].identity())?;
+        }
+        Ok(())
+    }
+
     /// Returns the record of a host for a reply.
     pub(crate) fn reply_record(&self, host: &Host) -> HostRecord {
         shorten_notes(host.to_record(), self.batch.limits.reply_bytes())
@@ -90,12 +110,12 @@ impl State {
             (false, true) => "address",
             (true, true) => "labels and address",
         };
-        let (name, id) = (&host.name, &host.host_uuid);
+        let host = HostIdentity::from(host);
         Err(ErrorReply::new(
             ErrorCode::BadRequest,
             format!(
-                "host {name} ({id}) is already enrolled, with a different value for {changed}: use \
-                 {HOSTS_UPDATE} to change a host"
+                "{host} is already enrolled, with a different value for {changed}: change the host \
+                 with `scuttle host set` ({HOSTS_UPDATE})"
             ),
         ))
     }
@@ -115,6 +135,7 @@ mod tests {
     use scuttle_schemas::subjects::HOSTS_UPDATE;
 
     use crate::api::{Input, Reply};
+    use crate::record::change::Change;
     use crate::tests::scenario::Scenario;
 
     #[test]
@@ -133,6 +154,61 @@ mod tests {
             .enroll("worker-b", Some("a"))
             .expect_err("the id belongs to worker-a");
         assert!(!swarm.enroll("worker-b", None).expect("new").repeated);
+    }
+
+    #[test]
+    fn a_name_or_id_of_one_active_host_is_not_given_to_another() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-a", Some("0197")).expect("new");
+        for (name, id) in [
+            ("w8", Some("worker-a")),
+            ("w8", Some("Worker-A")),
+            ("0197", Some("w8")),
+            ("0197", None),
+            ("WORKER-A", Some("w8")),
+            ("WORKER-A", None),
+            ("WORKER-A", Some("0197")),
+        ] {
+            let error = swarm.enroll(name, id).expect_err("in use");
+            assert_eq!(error.code, ErrorCode::BadRequest);
+            let message = error.message;
+            assert!(message.contains("host worker-a (0197)"), "{message}");
+        }
+        let own = swarm.enroll("w8", Some("w8"));
+        own.expect("a host may have one name and id");
+        swarm.decommission("0197", false).expect("no shards");
+        swarm
+            .enroll("0197", Some("worker-a"))
+            .expect("both are free");
+    }
+
+    /// Earlier versions enrolled such hosts.
+    #[test]
+    fn a_record_in_which_a_name_is_the_id_of_another_host_loads() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-a", Some("0197")).expect("new");
+        swarm.enroll("w8", Some("w8")).expect("new");
+        for change in &mut swarm.journal {
+            if let Change::Host(row) = change
+                && row.name.as_str() == "w8"
+            {
+                row.host = "worker-a".parse().expect("an id");
+            }
+        }
+        swarm.crash_and_restart();
+        assert_eq!(swarm.state.hosts["worker-a"].row.name.as_str(), "w8");
+        assert!(swarm.enroll("worker-a", None).expect("a repeat").repeated);
+        swarm.enroll("w8", None).expect("a repeat");
+        let rename = |swarm: &mut Scenario, id: &str, name: &str| {
+            let request = format!(r#"{{"host_uuid":"{id}","name":"{name}"}}"#);
+            let request = scuttle_schemas::read("request", request.as_bytes()).expect("valid");
+            swarm.request(Input::UpdateHost(request)).0
+        };
+        let renamed = rename(&mut swarm, "worker-a", "w9");
+        assert!(matches!(renamed, Reply::HostUpdated(_)), "{renamed:?}");
+        swarm.decommission("worker-a", false).expect("no shards");
+        swarm.enroll("w8", Some("worker-a")).expect_err("a name");
+        swarm.enroll("w8", None).expect("free");
     }
 
     #[test]

@@ -56,8 +56,8 @@ impl State {
                 Err(ErrorReply::new(
                     ErrorCode::IdempotencyConflict,
                     format!(
-                        "the key was used at {at} for a different request, which has operation \
-                         {operation}: use a new key for a new request"
+                        "the idempotency key was used at {at} for a different request, which has \
+                         operation {operation}: use a new key for a new request"
                     ),
                 ))
             }

@@ -5,6 +5,7 @@ use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
 use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId, MAX_PLAN_TARGETS};
 
 use crate::broadcast::size_bounds::SizeBound;
+use crate::plural::format_deckies;
 use crate::record::rows::ShardRow;
 use crate::requests::hash::hash_texts;
 
@@ -44,10 +45,10 @@ pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), Erro
     if expected == plan.plan {
         return Ok(());
     }
-    let targets = plan.total;
+    let deckies = format_deckies(plan.total);
     Err(ErrorReply::new(
         ErrorCode::PlanChanged,
-        format!("the plan has changed and now has {targets} targets: request a dry run again"),
+        format!("the plan has changed and now has {deckies}: request a dry run again"),
     ))
 }
 

@@ -14,8 +14,8 @@ use crate::record::rows::HostRow;
 use crate::state::State;
 
 /// The note on a quarantined host.
-const QUARANTINED: &str = "quarantined: its agent sends malformed messages, and nothing from it is \
-    read; when the host is trustworthy again, readmit it with reset_agent";
+const QUARANTINED: &str = "quarantined: the agent sends malformed messages, so its reports are not \
+    read; check what runs on the host, then readmit it with `scuttle host set NAME --reset-agent`";
 
 impl State {
     /// Quarantines an active host, and says so in its notes. Changes nothing for any other host.

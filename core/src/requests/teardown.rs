@@ -46,10 +46,10 @@ impl State {
                 host.shards.range::<DeckyId, _>(decky..=decky)
             }
             Some(decky) => {
-                let host = &request.host_uuid;
+                let host = host.identity();
                 return Err(ErrorReply::new(
                     ErrorCode::ShardNotFound,
-                    format!("host {host} has no decky {decky}"),
+                    format!("{host} has no decky {decky}"),
                 ));
             }
             None => host.shards.range::<DeckyId, _>(..),
@@ -82,7 +82,7 @@ impl State {
     fn find_target_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
         match self.hosts.get(id) {
             Some(host) if host.is_active() => Ok(host),
-            Some(_) => Err(host_decommissioned(id)),
+            Some(host) => Err(host_decommissioned(host.identity())),
             None => Err(host_not_found(id)),
         }
     }

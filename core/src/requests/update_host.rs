@@ -1,18 +1,19 @@
 //! `swarm.hosts.update`: changes the name, address or labels of a host, and resets its agent.
 
 use scuttle_schemas::hosts::{HostUpdateAccepted, HostUpdateRequest};
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName, Timestamp};
+use scuttle_schemas::{ErrorReply, HostId, Timestamp};
 
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{HostRow, ShardRow};
 use crate::state::State;
 use crate::state::host::Shard;
+use crate::state::identifiers::HostIdentity;
 use crate::state::inventory::Inventory;
 
 impl State {
     /// Changes a host. Rejects the request if the host does not exist or is decommissioned, or if
-    /// another active host has the requested name.
+    /// the requested name is the name or id of another active host.
     pub(crate) fn update_host(
         &mut self,
         now: Timestamp,
@@ -23,10 +24,10 @@ impl State {
             return Err(host_not_found(&id));
         };
         if !host.is_active() {
-            return Err(host_decommissioned(&id));
+            return Err(host_decommissioned(host.identity()));
         }
-        if let Some(name) = &request.name {
-            self.check_name_is_free(&id, name)?;
+        if let Some(name) = request.name.as_ref().filter(|name| **name != host.row.name) {
+            self.check_is_free(name.as_str(), HostIdentity { name, id: &id })?;
         }
         let before = &host.row;
         let row = HostRow {
@@ -51,16 +52,6 @@ impl State {
             accepted: true,
             host: self.reply_record(&self.hosts[&id]),
         })
-    }
-
-    fn check_name_is_free(&self, id: &HostId, name: &HostName) -> Result<(), ErrorReply> {
-        match self.host_ids_by_name.get(name) {
-            Some(owner) if owner != id => Err(ErrorReply::new(
-                ErrorCode::BadRequest,
-                format!("the name {name} belongs to host {owner}"),
-            )),
-            _ => Ok(()),
-        }
     }
 
     /// Discards the state of a host's agent that is kept in memory only, as a restart of the
@@ -176,6 +167,27 @@ mod tests {
         assert!(!new.repeated);
         swarm.decommission("a", false).expect("no shards");
         rename(&mut swarm, "b", "worker-c").expect("its host is decommissioned");
+    }
+
+    #[test]
+    fn a_new_name_is_not_the_id_of_another_host_or_its_name_in_another_case() {
+        let mut swarm = swarm_with_hosts(&[("worker-a", "a"), ("worker-b", "b")]);
+        for (name, expected) in [
+            ("b", "the name b is the id of host worker-b (b)"),
+            (
+                "WORKER-B",
+                "differs only in case from that of host worker-b (b)",
+            ),
+        ] {
+            let request = format!(r#"{{"host_uuid":"a","name":"{name}"}}"#);
+            let error = update(&mut swarm, &request).expect_err("in use");
+            assert_eq!(error.code, ErrorCode::BadRequest);
+            assert!(error.message.contains(expected), "{}", error.message);
+        }
+        for name in ["a", "Worker-A"] {
+            let request = format!(r#"{{"host_uuid":"a","name":"{name}"}}"#);
+            update(&mut swarm, &request).expect("of the same host");
+        }
     }
 
     #[test]

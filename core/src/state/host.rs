@@ -10,6 +10,7 @@ use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
 
 use crate::record::rows::{HostRow, ShardRow};
 use crate::state::delivery::Delivery;
+use crate::state::identifiers::HostIdentity;
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
@@ -123,6 +124,10 @@ impl Host {
             open_operations: self.open_operations.len(),
             enrolled_at: self.row.enrolled_at,
         }
+    }
+
+    pub(crate) fn identity(&self) -> HostIdentity<'_> {
+        HostIdentity::from(&self.row)
     }
 
     /// Returns whether the host is not decommissioned.

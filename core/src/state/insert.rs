@@ -18,14 +18,11 @@ use crate::state::timers::Timer;
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         let before = self.hosts.get(&row.host).map(|host| &host.row);
-        if let Some(before) = before
-            && self.host_ids_by_name.get(&before.name) == Some(&row.host)
-        {
-            self.host_ids_by_name.remove(&before.name);
+        if let Some(before) = before {
+            self.identifiers.remove(before.into());
         }
         if row.status != HostStatus::Decommissioned {
-            let (name, id) = (row.name.clone(), row.host.clone());
-            self.host_ids_by_name.insert(name, id);
+            self.identifiers.insert((&row).into());
         }
         self.stats
             .count_host(before.map(|before| before.status), row.status);

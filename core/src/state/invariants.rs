@@ -9,6 +9,7 @@ use scuttle_schemas::{HostId, MAX_SHARDS_PER_HOST};
 
 use crate::record::operation_state::is_open;
 use crate::state::State;
+use crate::state::identifiers::Identifiers;
 use crate::state::stats::Stats;
 use crate::state::timers::Timer;
 
@@ -104,13 +105,16 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
             format!("the index of open operations is wrong about operation {id}")
         })?;
     }
-    for (name, id) in &state.host_ids_by_name {
-        let host = state.hosts.get(id);
-        let valid = host.is_some_and(|host| host.is_active() && host.row.name == *name);
-        ensure(valid, || {
-            format!("the index of names has {name} for host {id}, which has another name")
-        })?;
+    let mut identifiers = Identifiers::default();
+    for host in state.hosts.values().filter(|host| host.is_active()) {
+        identifiers.insert(host.identity());
     }
+    ensure(state.identifiers == identifiers, || {
+        let index = &state.identifiers;
+        format!(
+            "the index of names and ids is {index:?}, but the active hosts give {identifiers:?}"
+        )
+    })?;
     let (stats, counted) = (state.stats(), count_rows(state));
     ensure(stats == counted, || {
         format!("the stats are {stats:?}, but counting all rows gives {counted:?}")

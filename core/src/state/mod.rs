@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub(crate) mod delivery;
 pub(crate) mod earlier_agent;
 pub(crate) mod host;
+pub mod identifiers;
 mod insert;
 pub mod invariants;
 pub(crate) mod inventory;
@@ -21,15 +22,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{HostId, HostName, OperationId, Partition, Timestamp};
+use scuttle_schemas::{HostId, OperationId, Partition, Timestamp};
 
 use crate::message_limits::MessageLimits;
 use crate::record::rows::{Meta, OperationRow, Revisions};
 use crate::state::batch::Batch;
 use crate::state::host::Host;
+use crate::state::identifiers::Identifiers;
 use crate::state::keys::IdempotencyKeys;
 use crate::state::late_announcements::LateAnnouncements;
-use crate::state::stats::Stats;
+use crate::state::stats::{RowCounts, Stats};
 use crate::state::timers::{IdleRepeats, Timer};
 
 /// The complete record of one partition, in memory.
@@ -39,8 +41,7 @@ pub struct State {
     /// The hosts by id. Each host is boxed, so that the keys, which every lookup compares, are
     /// close together in memory.
     pub(crate) hosts: BTreeMap<HostId, Box<Host>>,
-    /// The ids of the hosts that are not decommissioned, by name.
-    pub(crate) host_ids_by_name: BTreeMap<HostName, HostId>,
+    pub(crate) identifiers: Identifiers,
     /// The operations, sorted by id and so by time of acceptance.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// The operations that have ended, sorted by the time at which they ended.
@@ -74,11 +75,14 @@ impl State {
         self.hosts.iter().map(|(id, host)| (id, host.row.status))
     }
 
-    /// Returns the number of hosts, shards and open operations, in this order.
-    pub fn row_counts(&self) -> (usize, usize, usize) {
-        let shards = self.hosts.values().map(|host| host.shards.len()).sum();
-        let open = self.hosts.values().map(|host| host.open_operations.len());
-        (self.hosts.len(), shards, open.sum())
+    /// Counts the rows of the record.
+    pub fn row_counts(&self) -> RowCounts {
+        let hosts = self.hosts.values();
+        RowCounts {
+            hosts: hosts.len(),
+            shards: hosts.clone().map(|host| host.shards.len()).sum(),
+            open_operations: hosts.map(|host| host.open_operations.len()).sum(),
+        }
     }
 
     /// Returns the statistics of the record. Cheap: the counts are kept up to date with every

@@ -3,11 +3,14 @@
 //! No rule reads the statistics, and they are not stored. The counts of rows are updated with every
 //! change, so that reading them is cheap.
 
+use std::fmt;
+
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
 
+use crate::plural::{format_count, format_deckies};
 use crate::record::operation_state::is_open;
 
 /// A count for each operation state, in the same order as `OperationState::ALL`.
@@ -31,6 +34,27 @@ pub struct Stats {
     pub next_deadline: Timestamp,
     /// Counts of the events since this process started.
     pub events: EventCounts,
+}
+
+/// The numbers of rows in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCounts {
+    /// The number of hosts, decommissioned hosts included.
+    pub hosts: usize,
+    /// The number of shards.
+    pub shards: usize,
+    /// The number of operations that have not ended.
+    pub open_operations: usize,
+}
+
+/// Prints the numbers for people: `1 host, 20 deckies, 0 open operations`.
+impl fmt::Display for RowCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = format_count(self.hosts, "host", "hosts");
+        let deckies = format_deckies(self.shards);
+        let open = format_count(self.open_operations, "open operation", "open operations");
+        write!(f, "{hosts}, {deckies}, {open}")
+    }
 }
 
 /// Counts of the events since this process started.

@@ -126,7 +126,8 @@ pub struct HostsList {
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
-    /// The name of the host. Must be unique among the hosts that are not decommissioned.
+    /// The name of the host. Must differ, in more than case, from the names and ids of all other
+    /// hosts that are not decommissioned.
     pub name: HostName,
     /// The address of the host, for operators. At most 255 characters.
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
@@ -141,7 +142,8 @@ pub struct EnrollRequest {
     )]
     #[cfg_attr(feature = "generate", schemars(with = "Labels"))]
     pub labels: Option<Labels>,
-    /// The id of the host. The controller generates one if this field is absent.
+    /// The id of the host. The controller generates one if this field is absent. Must differ, in
+    /// more than case, from the names and ids of all other hosts that are not decommissioned.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
 }
@@ -167,7 +169,8 @@ pub struct EnrollAccepted {
 pub struct HostUpdateRequest {
     /// The id of the host to change.
     pub host_uuid: HostId,
-    /// The new name of the host. Must be unique among the hosts that are not decommissioned.
+    /// The new name of the host. Must differ, in more than case, from the names and ids of all
+    /// other hosts that are not decommissioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<HostName>,
     /// The new address of the host, for operators. At most 255 characters.

@@ -331,10 +331,10 @@ async fn the_store_of_a_killed_controller_can_be_backed_up() -> TestResult {
     cluster.controllers[0].kill().await?;
     assert!(list_names(&data)?.contains(&"backup.sock".to_owned()));
     let result = run("backup", &file, &data).await?;
-    result.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
+    result.check(0, &["1 host, 2 deckies, 1 open", "a stopped controller"]);
     cluster.crash_controller().await?;
     let result = run("backup", &again, &data).await?;
-    result.check(0, &["1 hosts, 2 shards, 1 open", "the running controller"]);
+    result.check(0, &["1 host, 2 deckies, 1 open", "the running controller"]);
     Ok(())
 }
 

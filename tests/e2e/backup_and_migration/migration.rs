@@ -145,7 +145,7 @@ async fn a_record_is_migrated_to_the_shared_journal_and_back() -> TestResult {
     check(
         run(&cluster, &["backup", &name], &other).await?,
         0,
-        &["2 hosts, 3 shards, 2 open operations"],
+        &["2 hosts, 3 deckies, 2 open operations"],
     );
     check(
         run(
@@ -321,7 +321,7 @@ async fn a_record_is_migrated_to_four_partitions_and_back() -> TestResult {
     check(
         run(&cluster, &["backup", &name], &data).await?,
         0,
-        &["8 hosts, 9 shards, 2 open operations"],
+        &["8 hosts, 9 deckies, 2 open operations"],
     );
     stop(&mut cluster.controllers[0]).await?;
 

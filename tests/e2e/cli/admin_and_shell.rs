@@ -6,6 +6,43 @@ use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
 
+/// A name leads to one host, also after another one was enrolled under that name as its id.
+#[tokio::test]
+async fn a_host_is_not_enrolled_with_the_name_of_a_live_host_as_its_id() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    // After a host with this id was decommissioned, a live host may have the id as its name.
+    let first = ["enroll", "w7", "--host-uuid", "worker-a"];
+    cli.run(&first).await?.expect_success()?;
+    let gone = ["decommission", "w7", "--yes"];
+    cli.run(&gone).await?.expect_success()?;
+    let enrolled = cli.run_json(&["enroll", "worker-a"], 0, "cli/enrolled");
+    let enrolled = enrolled.await?;
+    let id = enrolled["host"]["host_uuid"].as_str().unwrap_or_default();
+    let described = format!("worker-a ({id})");
+
+    for host in ["worker-a", "Worker-A"] {
+        let taken = cli.run(&["enroll", "w8", "--host-uuid", host]).await?;
+        taken.expect_failure(4, &[&described])?;
+    }
+    let taken = cli.run(&["enroll", "WORKER-A"]).await?;
+    taken.expect_failure(4, &[&described])?;
+
+    let teardown = ["teardown", "worker-a", "--decky", "decky-01"];
+    let missing = cli.run(&teardown).await?;
+    missing.expect_failure(3, &["decky-01", &described])?;
+    let plan = ["teardown", "worker-a", "--dry-run"];
+    let plan = cli.run(&plan).await?.expect_success()?;
+    assert!(plan.starts_with(&format!("{described}: ")), "{plan}");
+    let out = cli.run(&["decommission", "worker-a", "--yes"]).await?;
+    assert!(out.stderr.starts_with(&format!("{described}: ")), "{out:?}");
+    // Both hosts are decommissioned now, so the text leads to none of them.
+    let ambiguous = cli.run(&["hosts", "worker-a"]).await?;
+    let candidates = ["ambiguous", "name w7, ID worker-a", id];
+    ambiguous.expect_failure(4, &candidates)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
     let cluster = Cluster::start().await?;

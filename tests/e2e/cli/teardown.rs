@@ -122,7 +122,7 @@ async fn a_queued_operation_is_cancelled_once() -> TestResult {
         .await?
         .expect_success()?;
     assert!(
-        output.contains("– cancelled") && output.contains("worker-a/decky-02"),
+        output.contains("– cancelled") && output.contains("decky-02 on worker-a ("),
         "{output}"
     );
     Ok(())

@@ -62,15 +62,17 @@ impl Terminal {
 #[tokio::test]
 async fn a_teardown_of_a_whole_host_asks_for_confirmation() -> TestResult {
     let cluster = Cluster::start().await?;
-    cluster
+    let agent = cluster
         .start_agent("worker-a", &["decky-01", "decky-02"])
         .await?;
+    let question = format!(
+        "Are you sure you want to tear down all of worker-a ({}) in the swarm at nats://",
+        agent.host
+    );
     for (answer, code, operations) in [("n\n", 4, 0), ("y\n", 0, 1)] {
         let mut terminal = Terminal::start(&cluster, "teardown worker-a")?;
         terminal.wait_for("2 deckies would be torn down").await?;
-        terminal
-            .wait_for("Are you sure you want to tear down all of worker-a in the swarm at nats://")
-            .await?;
+        terminal.wait_for(&question).await?;
         terminal.type_keys(answer).await?;
         assert_eq!(
             terminal.wait_for_exit().await?.code(),

@@ -84,7 +84,15 @@ async fn enrolling_the_name_or_id_of_another_host_is_rejected() -> TestResult {
             .await?;
     }
     let before = cluster.operator.list_hosts().await?;
-    for (name, id) in [("worker-a", "b"), ("worker-a", "c"), ("worker-c", "a")] {
+    for (name, id) in [
+        ("worker-a", "b"),
+        ("worker-a", "c"),
+        ("worker-c", "a"),
+        ("worker-c", "worker-a"),
+        ("worker-c", "Worker-A"),
+        ("a", "c"),
+        ("Worker-A", "c"),
+    ] {
         let request = json!({ "name": name, "host_uuid": id });
         let reply = cluster
             .operator

@@ -1,5 +1,7 @@
 //! Host names are unique across all partitions.
 
+use std::fmt::Debug;
+
 use futures_util::future::join_all;
 use scuttle_schemas::hosts::{EnrollAccepted, HostStatus, HostUpdateAccepted};
 use scuttle_schemas::{ErrorCode, HostId, subjects};
@@ -20,7 +22,7 @@ async fn enroll(
     operator.request(subjects::HOSTS_ENROLL, &request).await
 }
 
-fn assert_rejected(reply: Result<EnrollAccepted, RequestError>, text: &str) {
+fn assert_rejected<T: Debug>(reply: Result<T, RequestError>, text: &str) {
     match reply {
         Err(RequestError::Rejected(rejection)) if rejection.code == ErrorCode::BadRequest => {
             assert!(rejection.message.contains(text), "{}", rejection.message);
@@ -106,6 +108,40 @@ async fn a_renamed_host_has_a_unique_name_across_all_partitions() -> TestResult 
     let requests = hosts[1..].iter().map(|host| rename(host, "worker.9"));
     let accepted = join_all(requests).await.into_iter().flatten();
     assert_eq!(accepted.count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_or_id_of_one_partition_is_not_given_to_a_host_of_another() -> TestResult {
+    let cluster = start_cluster(2).await?;
+    let operator = &cluster.operator;
+    let hosts = one_host_per_partition();
+    let first = hosts[0].as_str();
+    enroll(operator, "Trap.1", Some(&hosts[0])).await?;
+    let described = format!("host Trap.1 ({first})");
+    for (number, other) in hosts.iter().enumerate().skip(1) {
+        for name in ["trap.1", first, &first.to_uppercase()] {
+            assert_rejected(enroll(operator, name, Some(other)).await, &described);
+        }
+        enroll(operator, &format!("worker.{number}"), Some(other)).await?;
+        let request = json!({ "host_uuid": other, "name": first });
+        let renamed = operator.request(subjects::HOSTS_UPDATE, &request);
+        assert_rejected::<HostUpdateAccepted>(renamed.await, &described);
+    }
+    assert_rejected(enroll(operator, "TRAP.1", None).await, &described);
+    // An id is not the name of another host, whatever partitions the two belong to.
+    for number in 0..4 {
+        let name = format!("rack-{number}");
+        enroll(operator, &name, None).await?;
+        let id: HostId = name.parse()?;
+        let reply = enroll(operator, "w8", Some(&id)).await;
+        assert_rejected(
+            reply,
+            &format!("the id {name} is the name of host {name} ("),
+        );
+    }
+    // The claim of a request that was rejected does not block the name.
+    assert!(!enroll(operator, "w8", None).await?.repeated);
     Ok(())
 }
 

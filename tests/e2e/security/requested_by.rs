@@ -126,8 +126,9 @@ async fn the_requester_is_the_signed_name_of_a_user_with_credentials() -> TestRe
     let creds = bus.add_user("olga", "operator").await?;
     let options = connect_options(&creds)?.name("mallory");
     let olga = Client::connect_with(options, &bus.url()).await?;
-    for name in [headers::REQUEST_INFO, "nats-request-info"] {
-        let host = olga.enroll(name).await?.host.host_uuid;
+    let names = [headers::REQUEST_INFO, "nats-request-info"];
+    for (name, host) in names.into_iter().zip(["worker-a", "worker-b"]) {
+        let host = olga.enroll(host).await?.host.host_uuid;
         let mut forged = HeaderMap::new();
         forged.append(name, FORGED);
         forged.append(name, FORGED);

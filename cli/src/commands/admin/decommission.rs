@@ -14,6 +14,7 @@ use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::revoke::revoke_users;
+use crate::client::teardown::format_host;
 use crate::commands::confirmation::{confirm, require_terminal};
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
@@ -81,12 +82,8 @@ impl Decommission {
             }
             Err(error) => return Err(error.into()),
         };
-        print_line(format!(
-            "{} ({}): {detail}. Swarm: {}.",
-            host.name,
-            host.host_uuid,
-            client.swarm()
-        ));
+        let name = format_host(&host.name, &host.host_uuid);
+        print_line(format!("{name}: {detail}. Swarm: {}.", client.swarm()));
         if !forgotten.is_empty() {
             print_line(format!("Forgotten: {}.", describe_forgotten(&forgotten)));
         }
@@ -128,8 +125,9 @@ impl Decommission {
             return Ok(deckies);
         }
         Err(Failure::Conflict(format!(
-            "{name} still has {count}: tear them down first with `scuttle teardown {name} --wait`, or give --force to forget \
+            "{host} still has {count}: tear them down first with `scuttle teardown {name} --wait`, or give --force to forget \
              them without tearing them down",
+            host = format_host(&host.name, &host.host_uuid),
             name = host.name,
             count = style::format_decky_count(deckies.len()),
         )))
@@ -153,9 +151,8 @@ async fn ask(client: &Client, host: &HostRecord, forgotten: &[DeckyId]) -> Resul
         ));
     }
     let question = format!(
-        "Are you sure you want to decommission {} ({}) in the swarm at {}?",
-        host.name,
-        host.host_uuid,
+        "Are you sure you want to decommission {} in the swarm at {}?",
+        format_host(&host.name, &host.host_uuid),
         client.swarm()
     );
     if confirm(&question).await? {

@@ -8,6 +8,7 @@ use super::labels::{collect_labels, parse_label};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
+use crate::client::teardown::format_host;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -79,9 +80,10 @@ impl Set {
             reset_agent: self.reset_agent,
         };
         let accepted: HostUpdateAccepted = client.request(subjects::HOSTS_UPDATE, &request).await?;
-        let (name, id) = (&accepted.host.name, &accepted.host.host_uuid);
+        let id = &accepted.host.host_uuid;
+        let name = format_host(&accepted.host.name, id);
         print_line(format!(
-            "Host {name} ({id}) updated in the swarm at {}.",
+            "Host {name} updated in the swarm at {}.",
             client.swarm()
         ));
         format.write_one(&accepted, || id.to_string())

@@ -6,6 +6,7 @@ use scuttle_schemas::hosts::HostRecord;
 use super::findings::Findings;
 use crate::client::lists;
 use crate::client::nats_client::Client;
+use crate::client::teardown::format_host;
 
 const CHECK: &str = "agents";
 
@@ -30,5 +31,6 @@ pub(super) async fn check_agents(client: &Client, findings: &mut Findings) {
 fn describe_conflict(host: &HostRecord) -> Option<String> {
     let mut notes = host.notes.iter();
     let note = notes.find(|note| note.as_str().starts_with(TWO_AGENTS_NOTE))?;
-    Some(format!("{}: {}", host.name, note.as_str()))
+    let host = format_host(&host.name, &host.host_uuid);
+    Some(format!("{host}: {}", note.as_str()))
 }

@@ -10,7 +10,7 @@ use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::message::print_line;
-use crate::output::operation::format_operation_target;
+use crate::output::operation::describe_target;
 use crate::output::style::{self, Colors};
 
 /// Cancel an operation that no agent has started.
@@ -42,7 +42,7 @@ impl Cancel {
             format!(
                 "{} teardown of {}: nothing was removed.",
                 Colors::stdout().apply(state.tone, &state.text()),
-                format_operation_target(operation)
+                describe_target(operation)
             )
         })
     }

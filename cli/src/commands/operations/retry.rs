@@ -14,7 +14,7 @@ use crate::client::teardown::{TeardownOptions, retry_teardown, select_retry_targ
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
-use crate::output::operation::format_operation_target;
+use crate::output::operation::describe_target;
 use crate::output::style;
 use crate::parse::parse_timeout_s;
 
@@ -110,7 +110,7 @@ fn explain_nothing_to_retry(failed: &[ShardRecord], operation: Option<&Operation
         return "no teardown of a decky on this host has failed".to_owned();
     };
     let state = style::operation_label(operation.state).word;
-    let target = format_operation_target(operation);
+    let target = describe_target(operation);
     let rest = if failed.is_empty() {
         "no failed deckies are left".to_owned()
     } else {

@@ -1,7 +1,7 @@
 //! Submits teardown requests and reports the result of each, for `scuttle teardown` and `scuttle
 //! retry`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
@@ -10,7 +10,7 @@ use scuttle_schemas::{OperationId, subjects};
 
 use super::wait::wait_for_operations;
 use crate::client::nats_client::{Client, ClientError};
-use crate::client::teardown::{Target, TeardownOptions, format_target};
+use crate::client::teardown::{Target, TeardownOptions, format_host, format_target};
 use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -86,7 +86,11 @@ pub(super) async fn report_replies(
         );
     }
     if !ids.is_empty() {
-        print_line(format!("Swarm: {}.", client.swarm()));
+        print_line(format!(
+            "{}Swarm: {}.",
+            describe_hosts(targets),
+            client.swarm()
+        ));
     }
     if format.is_table() {
         suggest_retries(&ended);
@@ -94,6 +98,23 @@ pub(super) async fn report_replies(
     match code {
         0 => Ok(()),
         code => Err(Failure::AlreadyReported(code)),
+    }
+}
+
+/// Returns the names and ids of the hosts whose name differs from their id, as the table shows only
+/// names.
+fn describe_hosts(targets: &[Target]) -> String {
+    let differ = |target: &&Target| target.host_name.as_str() != target.host_uuid.as_str();
+    let hosts: BTreeSet<_> = targets
+        .iter()
+        .filter(differ)
+        .map(|target| format_host(&target.host_name, &target.host_uuid))
+        .collect();
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    match hosts.len() {
+        0 => String::new(),
+        1 => format!("Host: {}. ", hosts[0]),
+        _ => format!("Hosts: {}. ", hosts.join(", ")),
     }
 }
 

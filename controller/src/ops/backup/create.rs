@@ -9,12 +9,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use scuttle_core::RowCounts;
 use scuttle_schemas::PartitionCount;
 
+use crate::ops::backup::Interrupt;
 use crate::ops::backup::error::BackupError;
 use crate::ops::backup::protocol::{self, Frame};
 use crate::ops::backup::server::{SOCKET_NAME, path_through};
-use crate::ops::backup::{Content, Interrupt};
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::format_version::FORMAT;
 use crate::store::snapshot::StoredValue;
@@ -31,7 +32,7 @@ const CHUNK_SIZE: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct CreatedBackup {
     pub file: PathBuf,
-    pub content: Content,
+    pub content: RowCounts,
     /// The size of the file in bytes.
     pub bytes: u64,
     /// Whether a running controller sent the content. Otherwise, the file of a stopped controller
@@ -163,11 +164,11 @@ pub(crate) fn verify(
     staged: &StagedFile,
     file: &Path,
     interrupt: &Interrupt,
-) -> Result<Content, BackupError> {
+) -> Result<RowCounts, BackupError> {
     let snapshot = Snapshot::open_file(staged.path()).map_err(BackupError::Store);
     let loaded = snapshot.and_then(|snapshot| snapshot.load(|_| interrupt.check()));
     let state = loaded.map_err(BackupError::verification_failed(file))?;
-    Ok(Content::from(&state))
+    Ok(state.row_counts())
 }
 
 /// Connects to the controller that runs on a data directory. Returns `None` if none is running.

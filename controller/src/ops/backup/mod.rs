@@ -13,10 +13,7 @@ mod protocol;
 pub mod restore;
 pub mod server;
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use scuttle_core::State;
 
 pub use create::create;
 pub use restore::restore;
@@ -42,38 +39,5 @@ impl Interrupt {
             return Err(BackupError::Interrupted);
         }
         Ok(())
-    }
-}
-
-/// The numbers of hosts, shards and open operations in a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Content {
-    pub hosts: usize,
-    pub shards: usize,
-    pub open_operations: usize,
-}
-
-impl From<&State> for Content {
-    fn from(state: &State) -> Self {
-        let (hosts, shards, open_operations) = state.row_counts();
-        Self {
-            hosts,
-            shards,
-            open_operations,
-        }
-    }
-}
-
-impl fmt::Display for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            hosts,
-            shards,
-            open_operations,
-        } = self;
-        write!(
-            f,
-            "{hosts} hosts, {shards} shards, {open_operations} open operations"
-        )
     }
 }

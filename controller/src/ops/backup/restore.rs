@@ -7,19 +7,19 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use scuttle_core::record::restore::RaisedRevisions;
-use scuttle_core::{Change, Meta};
+use scuttle_core::{Change, Meta, RowCounts};
 use scuttle_schemas::Timestamp;
 
+use crate::ops::backup::Interrupt;
 use crate::ops::backup::create::{connect, verify};
 use crate::ops::backup::error::BackupError;
-use crate::ops::backup::{Content, Interrupt};
 use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, create_dir};
 
 /// The summary of a restore.
 #[derive(Debug)]
 pub struct RestoredStore {
     pub store: PathBuf,
-    pub content: Content,
+    pub content: RowCounts,
 }
 
 impl fmt::Display for RestoredStore {
@@ -90,7 +90,7 @@ fn place(
     data_dir: &Path,
     store: &Path,
     interrupt: &Interrupt,
-) -> Result<Content, BackupError> {
+) -> Result<RowCounts, BackupError> {
     let write_failed = BackupError::write_failed(store);
     create_dir(data_dir).map_err(&write_failed)?;
     let mut staged = StagedStore::create_for(store).map_err(&write_failed)?;

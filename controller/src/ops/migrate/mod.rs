@@ -220,14 +220,17 @@ impl Migration {
         Ok(staged)
     }
 
-    /// Assigns the name of every active host to that host in the name registry, even if another
-    /// host has claimed the name.
+    /// Assigns the name and id of every active host to that host in the name registry, even if
+    /// another host has claimed them.
     async fn claim_names(&self, client: Client, record: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
         let bucket = name_registry::open_bucket(client, self.replicas).await;
         let bucket = bucket.map_err(|error| failed(error.to_string()))?;
-        let claims = record.active_hosts().map(|(host, name)| {
-            let (bucket, key) = (&bucket, name_registry::bucket_key(name));
+        let identities = record.active_hosts();
+        let keys =
+            identities.flat_map(|host| host.keys().into_iter().map(move |key| (key, host.id)));
+        let claims = keys.map(|(key, host)| {
+            let (bucket, key) = (&bucket, name_registry::bucket_key(&key));
             async move { bucket.put(key, host.to_string().into()).await }
         });
         let mut claimed = stream::iter(claims).buffer_unordered(MAX_CONCURRENT_CLAIMS);

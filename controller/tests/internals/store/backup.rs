@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, TableDefinition};
 use scuttle_controller::ops::backup::error::BackupError;
-use scuttle_controller::ops::backup::{Content, Interrupt, create, restore};
+use scuttle_controller::ops::backup::{Interrupt, create, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
-use scuttle_core::{Change, Revisions};
+use scuttle_core::{Change, Revisions, RowCounts};
 use scuttle_schemas::Timestamp;
 use tempfile::TempDir;
 
@@ -131,7 +131,7 @@ fn make_backup(from: &TempDir) -> (TempDir, PathBuf) {
     (dir, file)
 }
 
-fn restore_backup(data_dir: &Path, file: &Path) -> Result<Content, BackupError> {
+fn restore_backup(data_dir: &Path, file: &Path) -> Result<RowCounts, BackupError> {
     let now = Timestamp::from_millis(NOW);
     let restored = restore(data_dir, file, now, &Interrupt::default());
     restored.map(|restored| restored.content)
@@ -165,7 +165,7 @@ fn a_restored_store_has_the_content_of_the_backup_with_higher_revisions() {
     let new = place.path().join("var/scuttle");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).expect("permissions");
     let (hosts, shards, open_operations) = (1, 499, 1);
-    let expected = Content {
+    let expected = RowCounts {
         hosts,
         shards,
         open_operations,

@@ -11,7 +11,7 @@ mod rows;
 
 use proptest::prelude::*;
 use scuttle_controller::store::{Fault, MemoryStore, RedbStore, Store, StoreError};
-use scuttle_core::{Change, State};
+use scuttle_core::{Change, RowCounts, State};
 use tempfile::TempDir;
 
 use rows::{
@@ -186,7 +186,12 @@ fn a_state_is_restored_and_a_row_without_its_host_is_rejected() {
         store
             .load(&mut |change| state.replay(change))
             .expect("the state is restored");
-        assert_eq!(state.row_counts(), (1, 1, 0));
+        let expected = RowCounts {
+            hosts: 1,
+            shards: 1,
+            open_operations: 0,
+        };
+        assert_eq!(state.row_counts(), expected);
 
         store.append(&[shard("b", "d", 1)]).expect("an append");
         let mut state = State::default();

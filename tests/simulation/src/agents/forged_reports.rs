@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::oracle::violation::{RECORD_MATCHES, ensure};
 use crate::simulation::{Simulation, note};
+use crate::state::clients::operators::OpenRequest;
 
 /// The reply subject of a forged report, which no participant subscribes to.
 const REPLY_SUBJECT: &str = "_INBOX.x.forged";
@@ -57,7 +58,7 @@ impl Simulation {
     /// Returns whether a request to reset an agent has no reply yet.
     pub(crate) fn is_resetting_agents(&self) -> bool {
         let mut open = self.operators.open.values();
-        open.any(|request| request.subject == subjects::HOSTS_UPDATE)
+        open.any(OpenRequest::is_reset)
     }
 
     /// Notes that the reply to the reset of an agent has arrived. From now on, heartbeats of the

@@ -36,6 +36,34 @@ impl Simulation {
         self.request(subjects::HOSTS_ENROLL, body, None, u32::MAX);
     }
 
+    /// Requests a name or an id for a host that is the name or the id of another host, perhaps in
+    /// another case. The request is accepted if the other host is decommissioned.
+    pub(crate) fn claim_names_of_another_host(&mut self, host: usize) {
+        let other = self.choose_host();
+        let (own, mut taken) = (
+            self.agent_hosts[host].id.clone(),
+            self.agent_hosts[other].name.clone(),
+        );
+        if self.rng.roll_per_mille(500) {
+            taken = taken.to_uppercase();
+        }
+        let (subject, body) = match self.rng.pick_below(3) {
+            0 => (
+                subjects::HOSTS_ENROLL,
+                json!({ "name": taken, "host_uuid": own }),
+            ),
+            1 => (
+                subjects::HOSTS_UPDATE,
+                json!({ "name": taken, "host_uuid": own }),
+            ),
+            _ => (
+                subjects::HOSTS_UPDATE,
+                json!({ "name": format!("n{other}"), "host_uuid": own }),
+            ),
+        };
+        self.request(subject, body, None, 0);
+    }
+
     pub(crate) fn request(
         &mut self,
         subject: &'static str,
@@ -118,7 +146,7 @@ impl Simulation {
         let Some(request) = self.operators.open.remove(&number) else {
             return;
         };
-        if request.subject == subjects::HOSTS_UPDATE {
+        if request.is_reset() {
             let host = request.body["host_uuid"].as_str();
             let is_host = |other: &AgentHost| Some(other.id.as_str()) == host;
             if let Some(host) = self.agent_hosts.iter().position(is_host)

@@ -75,6 +75,8 @@ impl Simulation {
                     let force = self.rng.roll_per_mille(700);
                     let body = json!({ "host_uuid": id, "force": force });
                     self.request(subjects::HOSTS_DECOMMISSION, body, None, retries);
+                } else if self.rng.roll_per_mille(300) {
+                    self.claim_names_of_another_host(host);
                 } else {
                     self.enroll(host);
                 }

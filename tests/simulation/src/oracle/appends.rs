@@ -66,6 +66,12 @@ impl PartitionOracle {
             let append = self.append_count;
             self.record.apply(change, append);
         }
+        if changes
+            .iter()
+            .any(|change| matches!(change, Change::Host(_)))
+        {
+            self.check_distinct_hosts()?;
+        }
         if changes.is_empty() {
             return Ok(());
         }

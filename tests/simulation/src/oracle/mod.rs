@@ -10,6 +10,7 @@ pub(crate) mod command_order;
 pub(crate) mod deployments;
 pub(crate) mod digest;
 pub(crate) mod evidence;
+pub(crate) mod identifiers;
 pub(crate) mod operations;
 pub(crate) mod outgoing;
 pub(crate) mod partition;

@@ -16,6 +16,13 @@ pub(crate) struct OpenRequest {
     pub(crate) retries_left: u32,
 }
 
+impl OpenRequest {
+    /// Returns whether the request makes the controller forget the last report of an agent.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.body["reset_agent"].as_bool() == Some(true)
+    }
+}
+
 /// The requests of all operators, and what they remember from the replies.
 #[derive(Debug, Default)]
 pub(crate) struct Operators {
