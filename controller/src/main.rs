@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             let now = clock::now();
             run_once(move |interrupt| backup::restore(&data_dir, &file, now, interrupt))
         }
+        Ok(Command::RemoveLeftovers(removal)) => run_once(move |interrupt| removal.run(interrupt)),
         Ok(Command::SetReplicas(change)) => run_once(move |_| change.run()),
         Ok(Command::Recover(recovery)) => run_once(move |interrupt| recovery.run(interrupt)),
         Ok(Command::Migrate(migration)) => run_once(move |_| migration.run()),

@@ -8,6 +8,7 @@ use scuttle_settings::layers::parse_from;
 
 use super::options::{Config, ConfigError, Options};
 use super::subcommands::Subcommand;
+use crate::ops::leftovers::RemoveLeftovers;
 use crate::ops::migrate::Migration;
 use crate::ops::recover::Recovery;
 use crate::ops::set_replicas::SetReplicas;
@@ -28,6 +29,8 @@ pub enum Command {
     },
     /// Move the record into the other kind of store.
     Migrate(Migration),
+    /// Delete what a migration left behind on the NATS servers.
+    RemoveLeftovers(RemoveLeftovers),
     /// Change the number of replicas of the journals and buckets.
     SetReplicas(SetReplicas),
     /// Replace a journal that lacks accepted changes.
@@ -107,6 +110,13 @@ impl Command {
                     replicas,
                     partitions,
                     to,
+                })
+            }
+            Some(Subcommand::RemoveLeftovers { yes, store, nats }) => {
+                Self::RemoveLeftovers(RemoveLeftovers {
+                    nats: nats.connect_config(),
+                    data_dir: store.data_dir()?,
+                    yes,
                 })
             }
             Some(Subcommand::Backup { file, force, store }) => Self::Backup {

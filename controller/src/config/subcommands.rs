@@ -33,7 +33,8 @@ pub(super) enum Subcommand {
     /// servers, and creates the stream for all later changes; with --partitions, one stream for
     /// each partition. With --to redb, copies the streams into the data directory, as the store of
     /// a single controller. Every row is read back and compared before anything is replaced. All
-    /// controllers must be stopped. Create a backup first.
+    /// controllers must be stopped. Create a backup first. `remove-leftovers` deletes what a
+    /// migration to redb leaves behind on the servers.
     ///
     /// Exit codes: 0, the record was moved; 1, it was not moved and nothing changed, standard error
     /// says why; 2, wrong usage.
@@ -43,6 +44,25 @@ pub(super) enum Subcommand {
         to: StoreKind,
         #[command(flatten)]
         options: Box<Options>,
+    },
+    /// Delete the streams and buckets that a migration to redb left behind on the NATS servers
+    ///
+    /// Run this command on the data directory to which the record was migrated. The list of what
+    /// was left behind is in left-behind.json there. The controller on this data directory may be
+    /// running. The command refuses if a controller uses the streams or has used them since the
+    /// migration. The controllers' login is not allowed to delete streams, so run this command with
+    /// a login that is; docs/operations.md has an example.
+    ///
+    /// Exit codes: 0, the leftovers were removed; 1, they were not removed completely, standard
+    /// error says why; 2, wrong usage.
+    RemoveLeftovers {
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        store: StoreLocation,
+        #[command(flatten)]
+        nats: Box<scuttle_nats::Arguments>,
     },
     /// Change how many NATS servers keep a copy of the journals and buckets
     ///

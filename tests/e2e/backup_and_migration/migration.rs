@@ -21,7 +21,7 @@ const TO_FOUR_PARTITIONS: [&str; 5] = ["migrate", "--to", "jetstream", "--partit
 
 const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
 
-fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
+pub(super) fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
     let mut environment = Vec::from(cluster.servers[0].environment(Role::Controller));
     let settings = SHARED.iter().filter(|_| shared);
     environment.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
@@ -29,14 +29,18 @@ fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
 }
 
 /// The exit code and the output of a command.
-struct CommandResult {
+pub(super) struct CommandResult {
     code: Option<i32>,
-    text: String,
+    pub(super) text: String,
 }
 
 /// Runs `scuttle-controller` with these arguments on a data directory. Returns the exit code and
 /// the output.
-async fn run(cluster: &Cluster, arguments: &[&str], data_dir: &Path) -> Result<CommandResult> {
+pub(super) async fn run(
+    cluster: &Cluster,
+    arguments: &[&str],
+    data_dir: &Path,
+) -> Result<CommandResult> {
     let mut command = Controller::command();
     command
         .args(arguments)
@@ -59,7 +63,7 @@ async fn run(cluster: &Cluster, arguments: &[&str], data_dir: &Path) -> Result<C
 }
 
 #[track_caller]
-fn check(result: CommandResult, code: i32, texts: &[&str]) {
+pub(super) fn check(result: CommandResult, code: i32, texts: &[&str]) {
     let CommandResult { code: found, text } = result;
     assert_eq!(found, Some(code), "{text}");
     for expected in texts {
@@ -68,7 +72,7 @@ fn check(result: CommandResult, code: i32, texts: &[&str]) {
 }
 
 /// Stops the controller as a service manager would (SIGTERM).
-async fn stop(controller: &mut Controller) -> TestResult {
+pub(super) async fn stop(controller: &mut Controller) -> TestResult {
     let process = controller.process();
     process.send_signal("TERM").await?;
     assert!(
@@ -81,7 +85,7 @@ async fn stop(controller: &mut Controller) -> TestResult {
 
 /// Starts a controller with this data directory in place of the stopped one, and waits until it is
 /// ready. If `shared` is true, the controller uses the journal in `JetStream`.
-async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResult {
+pub(super) async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResult {
     let environment = environment(cluster, shared);
     cluster.controllers[0] = Controller::start(&cluster.servers[0].url(), environment, data_dir)?;
     cluster.operator.wait_until_ready().await
@@ -89,7 +93,7 @@ async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResu
 
 /// Creates two hosts with shards in several states, an ended operation and an open operation.
 /// Returns the host of both operations.
-async fn populate(cluster: &Cluster) -> Result<HostId> {
+pub(super) async fn populate(cluster: &Cluster) -> Result<HostId> {
     let mut agent = cluster.start_agent("worker-a", &["d1", "d2", "d3"]).await?;
     let ended = cluster.operator.tear_down(&agent.host, "d1").await?;
     agent.next_command().await?;
@@ -113,7 +117,7 @@ async fn a_record_is_migrated_to_the_shared_journal_and_back() -> TestResult {
     check(
         run(&cluster, &["migrate", "--to", "jetstream"], &data).await?,
         0,
-        &["rows and compared each", "start the controllers with"],
+        &["rows and compared each", "Start the controllers with"],
     );
     check(
         run(&cluster, &["backup", "half"], &data).await?,

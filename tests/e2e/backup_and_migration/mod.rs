@@ -1,4 +1,5 @@
 //! Backups of the store, restores, and migrations between the local store and the shared journal.
 
 mod backup;
+mod leftovers;
 mod migration;

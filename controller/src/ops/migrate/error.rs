@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use scuttle_schemas::{OperationId, subjects};
 
 use crate::leadership::lease::LeaseError;
+use crate::ops::leftovers::error::LeftoversError;
 use crate::store::StoreError;
 use crate::store::snapshot_exchange::SnapshotExchangeError;
 
@@ -18,7 +19,7 @@ pub enum MigrateError {
     #[error("the record of {} is already on the NATS servers: start the controller with --store jetstream", .0.display())]
     AlreadyMigrated(PathBuf),
     #[error(
-        "the stream {0} already exists and holds another record: if it is left over from an aborted migration, or its record is no longer needed, delete the stream and try again"
+        "the stream {0} already exists and holds another record: if a migration to redb left it behind, run `scuttle-controller remove-leftovers`; if it is left over from an aborted migration, or its record is no longer needed, delete the stream; then try again"
     )]
     StreamExists(String),
     /// The object store has snapshots of an earlier stream that no longer exists, and controllers
@@ -47,6 +48,8 @@ pub enum MigrateError {
         "the written record differs from the source in row {0}: nothing was replaced; this is a bug"
     )]
     RowDiffers(String),
+    #[error(transparent)]
+    Leftovers(#[from] LeftoversError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(transparent)]

@@ -20,6 +20,8 @@ use crate::config::options::StoreKind;
 use crate::leadership::lease::{LEASE_TTL, LeaseBucket, LeaseGuard};
 use crate::nats::connection;
 use crate::nats::stream_lookup::find_stream;
+use crate::ops::leftovers::left_behind::LeftBehind;
+use crate::ops::leftovers::list_streams;
 use crate::ops::migrate::error::MigrateError;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
@@ -84,16 +86,18 @@ impl fmt::Display for Migrated {
         match to {
             StoreKind::JetStream => write!(
                 f,
-                "migrated {rows} rows and compared each: they are in {store} and in the object store {}; start the controllers with --store jetstream{option}, this one with its data directory and the others with empty ones",
+                "migrated {rows} rows and compared each: they are in {store} and in the object store {}. Start the controllers with --store jetstream{option}, this one with its data directory and the others with empty ones. Nothing was left behind",
                 subjects::SNAPSHOTS_BUCKET
             ),
             StoreKind::Redb => {
                 let streams = partitions.iter().map(subjects::journal_stream_name);
-                let streams = streams.collect::<Vec<_>>().join(", ");
+                let streams = match &streams.collect::<Vec<_>>()[..] {
+                    [stream] => format!("The stream {stream}"),
+                    streams => format!("The streams {}", streams.join(", ")),
+                };
                 write!(
                     f,
-                    "migrated {rows} rows and compared each: they are in {store}; start only this controller, without --store; the stream {streams} and the object store {} are unchanged and no longer needed: delete them",
-                    subjects::SNAPSHOTS_BUCKET
+                    "migrated {rows} rows and compared each: they are in {store}. Start only this controller, without --store. {streams} and the buckets were left in place; when this controller works, remove them with `scuttle-controller remove-leftovers`"
                 )
             }
         }
@@ -181,6 +185,7 @@ impl Migration {
         if self.partitions != PartitionCount::ONE {
             remove(&self.store_path())?;
         }
+        LeftBehind::remove(&self.data_dir)?;
         Ok(record.row_count())
     }
 
@@ -248,8 +253,12 @@ impl Migration {
             }
         }
         let bucket = subjects::LEASES_BUCKET;
-        let leases =
-            runtime.block_on(LeaseBucket::open(client, bucket, self.replicas, LEASE_TTL))?;
+        let leases = runtime.block_on(LeaseBucket::open(
+            client.clone(),
+            bucket,
+            self.replicas,
+            LEASE_TTL,
+        ))?;
         // Hold the leases so that no controller becomes the leader during the migration.
         let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
         for stream in &streams {
@@ -269,6 +278,10 @@ impl Migration {
         if !held.iter().all(LeaseGuard::is_valid) {
             return Err(MigrateError::LeaderActive);
         }
+        // If the process is killed before the record is replaced, the controllers continue with the
+        // streams, and the list no longer agrees with the streams.
+        let left_behind = runtime.block_on(list_streams(client, self.partitions))?;
+        left_behind.write(&self.data_dir)?;
         staged.replace(&self.store_path())?;
         if self.partitions != PartitionCount::ONE {
             for stream in &streams {

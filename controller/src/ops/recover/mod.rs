@@ -4,9 +4,7 @@
 pub mod error;
 
 use std::fmt;
-use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -19,6 +17,7 @@ use crate::clock;
 use crate::leadership::lease::{LEASE_TTL, Lease, LeaseBucket, LeaseGuard};
 use crate::nats::connection;
 use crate::ops::backup::Interrupt;
+use crate::ops::confirm::confirm;
 use crate::ops::recover::error::RecoverError;
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::format_version::StreamPosition;
@@ -36,10 +35,6 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The delay before a lease that is held is requested again.
 const LEASE_RETRY_DELAY: Duration = Duration::from_millis(250);
-
-/// The interval at which the command checks, while it waits for an answer, whether it was
-/// interrupted.
-const ANSWER_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The settings of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +147,7 @@ impl Recovery {
             return Err(RecoverError::NothingToDo);
         }
         if !self.yes {
-            confirm(&damages, interrupt)?;
+            confirm_recovery(&damages, interrupt)?;
         }
         if !held.iter().all(LeaseGuard::is_valid) {
             return Err(RecoverError::ControllerActive);
@@ -332,7 +327,7 @@ fn acquire(
 }
 
 /// Asks the operator whether to recover.
-fn confirm(damages: &[Damage], interrupt: &Interrupt) -> Result<(), RecoverError> {
+fn confirm_recovery(damages: &[Damage], interrupt: &Interrupt) -> Result<(), RecoverError> {
     let describe = |damage: &Damage| {
         let (partition, error) = (damage.stream.assignment.partition, &damage.error);
         let source = &damage.source;
@@ -341,22 +336,9 @@ fn confirm(damages: &[Damage], interrupt: &Interrupt) -> Result<(), RecoverError
     let mut question: String = damages.iter().map(describe).collect();
     question += "Everything in the journal is replaced. Whatever was accepted after that message is lost.\n\
         Run this command on the controller with the newest rows. Recover? [yes/no] ";
-    let asked = io::stderr().write_all(question.as_bytes());
-    asked.map_err(RecoverError::CannotAsk)?;
-    // A separate thread reads the answer, because a signal does not end the read.
-    let (sender, answers) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer);
-        sender.send(read.map(|_| answer))
-    });
-    while !interrupt.is_set() {
-        match answers.recv_timeout(ANSWER_POLL_INTERVAL) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Ok(answer)) if answer.trim() == "yes" => return Ok(()),
-            Ok(Err(error)) => return Err(RecoverError::CannotAsk(error)),
-            _ => break,
-        }
+    if confirm(&question, interrupt).map_err(RecoverError::CannotAsk)? {
+        Ok(())
+    } else {
+        Err(RecoverError::NotConfirmed)
     }
-    Err(RecoverError::NotConfirmed)
 }
