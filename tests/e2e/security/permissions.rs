@@ -580,3 +580,42 @@ async fn agents_can_report_and_receive_commands() -> TestResult {
     assert_eq!(operation.requested_by, "operator");
     Ok(())
 }
+
+/// The server publishes no event for a message that it denies. Its log is the only place that shows
+/// the attempt.
+#[tokio::test]
+async fn the_servers_log_has_the_attempts_that_the_audit_log_lacks() -> TestResult {
+    let mut nats = Nats::start().await?;
+    let viewer = Client::connect(&nats, Role::Viewer).await?;
+    viewer
+        .nats()
+        .publish(subjects::TEARDOWN, "{}".into())
+        .await?;
+    let line = nats.process().wait_for_line("Publish Violation").await?;
+    let subject = format!("Subject \"{}\"", subjects::TEARDOWN);
+    ensure!(
+        line.contains("user:viewer") && line.contains(&subject),
+        "{line}"
+    );
+
+    let mut bus = ProvisionedServer::start().await?;
+    let credentials = bus.add_user("vera", "viewer").await?;
+    let viewer = bus.connect(&credentials).await?;
+    viewer
+        .nats()
+        .publish(subjects::TEARDOWN, "{}".into())
+        .await?;
+    let line = bus
+        .server()
+        .process
+        .wait_for_line("Publish Violation")
+        .await?;
+    let users = bus.run_scuttle(&["user", "list", "-o", "json"]).await?;
+    let users: Value = serde_json::from_str(&users.expect_success()?)?;
+    let users = users["users"].as_array().context("users")?;
+    let vera = users.iter().find(|user| user["user"] == "vera");
+    let key = vera.and_then(|user| user["public_key"].as_str());
+    ensure!(line.contains(key.context("the key of vera")?), "{line}");
+    ensure!(line.contains(&subject), "{line}");
+    Ok(())
+}
