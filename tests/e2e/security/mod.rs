@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bus_directory;
+mod install_page;
 mod jetstream_permissions;
 mod logins;
 mod permissions;
