@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use scuttle_core::{Effect, State};
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
-use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::operations::{OperationRecord, OperationState, explain_error};
 use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
@@ -75,6 +75,7 @@ impl EventLog {
         let OperationRecord {
             operation_id,
             host_uuid,
+            host_name: name,
             decky_id,
             attempts,
             ..
@@ -82,6 +83,8 @@ impl EventLog {
         let decky_id = decky_id.as_ref().map(tracing::field::display);
         // Log the agent's text as a string, because the log escapes strings.
         let error = operation.error.as_ref().map(Text::as_str);
+        let error = error.map(explain_error);
+        let error = error.as_deref();
         match operation.state {
             // The acceptance was logged before, and `log_command` logs every resend.
             OperationState::Queued if *attempts > 1 => {}
@@ -96,13 +99,13 @@ impl EventLog {
                 debug!(%operation_id, %host_uuid, decky_id, attempts, "operation succeeded");
             }
             OperationState::Failed if self.take_line() => {
-                warn!(%operation_id, %host_uuid, decky_id, attempts, error, "operation failed");
+                warn!(%operation_id, %host_uuid, %name, decky_id, attempts, error, "operation failed");
             }
             OperationState::TimedOut if self.take_line() => {
-                warn!(%operation_id, %host_uuid, decky_id, attempts, error, "operation timed out");
+                warn!(%operation_id, %host_uuid, %name, decky_id, attempts, error, "operation timed out");
             }
             OperationState::Cancelled if self.take_line() => {
-                info!(%operation_id, %host_uuid, decky_id, "operation cancelled");
+                info!(%operation_id, %host_uuid, %name, decky_id, "operation cancelled");
             }
             OperationState::Failed | OperationState::TimedOut | OperationState::Cancelled => {}
         }

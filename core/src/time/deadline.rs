@@ -2,7 +2,7 @@
 //! longer in the record, or if an inventory from after the acceptance does not list it. The
 //! teardown of every other shard counts as failed.
 
-use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::operations::{OperationState, ShardOutcome, UNDELIVERED, UNFINISHED};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{OperationId, Text, Timestamp};
 
@@ -11,11 +11,6 @@ use crate::record::operation_state::OperationEvent;
 use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 
-/// The error of an operation that no agent has started.
-const UNDELIVERED: &str = "undelivered";
-/// The error of an operation that an agent has started, but whose result has not arrived. The
-/// reason follows if the agent cannot read its inventory, for example without Docker.
-const UNFINISHED: &str = "unfinished";
 /// The error for a shard that a newer operation has taken over.
 const TAKEN_OVER: &str = "taken over by a newer operation";
 

@@ -158,6 +158,32 @@ pub struct OperationRecord {
     pub waiting_for: Option<WaitingFor>,
 }
 
+/// The error of an operation that no agent has started before its deadline.
+pub const UNDELIVERED: &str = "undelivered";
+
+/// The error of an operation that an agent has started, but whose result has not arrived before the
+/// deadline. `: ` and a reason follow if the agent cannot read its inventory.
+pub const UNFINISHED: &str = "unfinished";
+
+/// Returns the error of an operation or a shard as a text for people, with sentences in place of
+/// [`UNDELIVERED`] and [`UNFINISHED`].
+pub fn explain_error(error: &str) -> Cow<'_, str> {
+    for (word, text) in [
+        (UNDELIVERED, "the host's agent never received it"),
+        (
+            UNFINISHED,
+            "the agent started but did not report back in time",
+        ),
+    ] {
+        match error.strip_prefix(word) {
+            Some("") => return text.into(),
+            Some(reason) if reason.starts_with(": ") => return format!("{text}{reason}").into(),
+            _ => {}
+        }
+    }
+    error.into()
+}
+
 /// The maximum number of shards in the reply to `swarm.operations.get`.
 pub const MAX_LISTED_OUTCOMES: usize = 1000;
 
@@ -249,4 +275,26 @@ pub struct CancelAccepted {
     pub accepted: bool,
     /// The record of the cancelled operation.
     pub operation: OperationRecord,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain_error;
+
+    #[test]
+    fn an_error_of_one_word_is_explained_and_keeps_its_reason() {
+        let unfinished = "the agent started but did not report back in time";
+        for (error, text) in [
+            ("undelivered", "the host's agent never received it"),
+            ("unfinished", unfinished),
+            ("unfinished: no Docker", &format!("{unfinished}: no Docker")),
+            ("undelivered mail", "undelivered mail"),
+            (
+                "network trap has active endpoints",
+                "network trap has active endpoints",
+            ),
+        ] {
+            assert_eq!(explain_error(error), text);
+        }
+    }
 }
