@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span};
+use uuid::Uuid;
 
 use crate::config::options::{Config, Journal};
 use crate::http::server::{Server, Sources};
@@ -27,6 +28,9 @@ use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::BackupServer;
 use crate::partition::assignment::PartitionAssignment;
+use crate::peers::instance::{Instance, RecordStore};
+use crate::peers::presence::Connections;
+use crate::peers::startup::wait_until_allowed;
 use crate::request::discovery::Metadata;
 use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, RedbStore, StoreError};
@@ -200,7 +204,8 @@ impl App {
         let data_dir = self.config.data_dir.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let mut store = RedbStore::open(&data_dir)?;
-            let state = engine::load(&mut store)?;
+            let mut state = engine::load(&mut store)?;
+            state.ensure_record(Uuid::now_v7());
             Ok::<_, StoreError>((store, state))
         });
         let (store, state) = loading.await.context("loading the record panicked")??;
@@ -224,6 +229,22 @@ impl App {
             backups.stop().await;
             return Err(error.into());
         }
+        let own = Instance::new(state.record(), RecordStore::Redb);
+        let connections = Connections {
+            client: &client,
+            connected: &connected,
+            access: &self.config.nats,
+            audit: &self.audit,
+            metrics: &self.metrics,
+        };
+        let allowed = wait_until_allowed(&own, connections, &self.health, &self.shutdown).await;
+        let presence = match allowed {
+            Ok(Some(presence)) => presence,
+            stopped => {
+                backups.stop().await;
+                return Ok(stopped.map(drop)?);
+            }
+        };
         let (term, step_down) = Term::start(self.shutdown.clone());
         let leader = LeaderContext {
             client,
@@ -237,6 +258,8 @@ impl App {
             step_down: step_down.clone(),
             assignment: PartitionAssignment::WHOLE,
             names: None,
+            own,
+            presence: Some(presence),
             metadata: Metadata::default(),
         };
         let leading = leader.run(state, store);

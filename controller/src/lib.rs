@@ -18,6 +18,7 @@ pub mod observability;
 pub mod ops;
 pub mod outbound;
 pub mod partition;
+pub mod peers;
 pub mod request;
 pub mod signals;
 pub mod store;

@@ -66,7 +66,10 @@ impl Role {
                         subjects::CROSS_ACCOUNT_REPLIES,
                     ]))
                     .chain([AgentChannel::Commands.wildcard_subject()])
-                    .chain(to_strings(&[subjects::SERVER_INFO]))
+                    .chain(to_strings(&[
+                        subjects::SERVER_INFO,
+                        subjects::CONTROLLER_PING,
+                    ]))
                     .chain(subjects::controller_jetstream_subjects())
                     .chain(controller_subjects())
                     .collect(),

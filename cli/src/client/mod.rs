@@ -2,6 +2,7 @@
 //! broadcasts. This module prints nothing.
 
 pub(crate) mod connection;
+pub(crate) mod controllers;
 pub(crate) mod lists;
 pub(crate) mod live_view;
 pub(crate) mod nats_client;

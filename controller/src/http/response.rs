@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 pub(super) type HttpResponse = Response<Full<Bytes>>;
 
 /// Returns a response with one line of plain text, which clients must not cache.
-pub(super) fn text_response(status: StatusCode, line: &'static str) -> HttpResponse {
+pub(super) fn text_response(status: StatusCode, line: &str) -> HttpResponse {
     let mut response = uncached_response(format!("{line}\n"), "text/plain; charset=utf-8");
     *response.status_mut() = status;
     response

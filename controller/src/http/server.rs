@@ -126,9 +126,14 @@ fn route(request: &Request<Incoming>, page: Option<&Page>, sources: &Sources) ->
     match request.uri().path() {
         "/healthz" => text_response(StatusCode::OK, "alive"),
         "/readyz" => match sources.health.ready() {
-            Ok(Role::Leader) => text_response(StatusCode::OK, "ready: leading"),
+            Ok(Role::Leader) => match sources.health.conflict() {
+                None => text_response(StatusCode::OK, "ready: leading"),
+                Some(conflict) => {
+                    text_response(StatusCode::OK, &format!("ready: leading; {conflict}"))
+                }
+            },
             Ok(Role::Follower) => text_response(StatusCode::OK, "ready: following"),
-            Err(reason) => text_response(StatusCode::SERVICE_UNAVAILABLE, reason),
+            Err(reason) => text_response(StatusCode::SERVICE_UNAVAILABLE, &reason),
         },
         "/metrics" => uncached_response(sources.metrics.encode(), metrics::CONTENT_TYPE),
         path => match page {

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::Context;
 use async_nats::Client;
 use scuttle_nats::ConnectConfig;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{ErrorReply, subjects};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::leadership::buckets::Buckets;
 use crate::leadership::follower::Follower;
@@ -28,6 +29,9 @@ use crate::observability::audit::Audit;
 use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::BackupServer;
+use crate::peers::instance::{Instance, RecordStore};
+use crate::peers::presence::Connections;
+use crate::peers::startup::wait_until_allowed;
 use crate::request::discovery;
 use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, StoreError};
@@ -98,9 +102,14 @@ impl Candidate<'_> {
     /// If the rows cannot be read or written or belong to another journal, or if the journal has
     /// invalid content or belongs to a swarm with another number of partitions.
     pub async fn run(self) -> anyhow::Result<()> {
+        // Asks before anything is created on the servers, and again when the record is known.
+        if !self.wait_until_allowed(None).await? {
+            return Ok(());
+        }
         let Some(buckets) = self.open_buckets().await else {
             return Ok(());
         };
+        let mut is_allowed = false;
         while !self.shutdown.is_cancelled() {
             self.health.set_loading();
             let partition = self.stream.assignment.partition;
@@ -108,6 +117,10 @@ impl Candidate<'_> {
             let Some(follower) = self.load(&buckets).await? else {
                 return Ok(());
             };
+            if !is_allowed && !self.wait_until_allowed(follower.state.record()).await? {
+                return Ok(());
+            }
+            is_allowed = true;
             let differences = self.check_replicas().await;
             info!("following: {}", follower.state.row_counts());
             self.health.set_following(self.connected.clone());
@@ -130,6 +143,31 @@ impl Candidate<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns true if no controller with a record other than `record` serves the swarm. Otherwise
+    /// refuses to serve until the process shuts down, and returns false.
+    async fn wait_until_allowed(&self, record: Option<Uuid>) -> anyhow::Result<bool> {
+        let own = Instance::new(record, RecordStore::JetStream);
+        let connections = Connections {
+            client: &self.stream.client,
+            connected: &self.connected,
+            access: self.access,
+            audit: self.audit,
+            metrics: self.metrics,
+        };
+        let allowed = wait_until_allowed(&own, connections, self.health, &self.shutdown).await?;
+        Ok(allowed.is_some())
+    }
+
+    /// Returns the identity to give to a record that has none. All partitions of a swarm get the
+    /// same identity.
+    async fn propose_record(&self, buckets: &Buckets) -> Result<Uuid, ErrorReply> {
+        let new = Uuid::now_v7();
+        match &buckets.names {
+            Some(names) => names.share_record(new).await,
+            None => Ok(new),
+        }
     }
 
     /// Opens the buckets, and retries until it succeeds. Returns `None` if the process shuts down
@@ -248,11 +286,22 @@ impl Candidate<'_> {
     /// stops, for example because the process shuts down. Then releases the lease.
     async fn lead(
         &self,
-        follower: Follower,
+        mut follower: Follower,
         mut lease: Lease,
         buckets: &Buckets,
         differences: &[ReplicaDifference],
     ) -> anyhow::Result<Next> {
+        if follower.state.record().is_none() {
+            match self.propose_record(buckets).await {
+                Ok(record) => drop(follower.state.ensure_record(record)),
+                Err(error) => {
+                    warn!("cannot read the record's identity: {}", error.message);
+                    lease.release().await;
+                    tokio::time::sleep(RETRY_DELAY).await;
+                    return Ok(Next::Reload);
+                }
+            }
+        }
         info!("became leader");
         let assignment = self.stream.assignment;
         self.rebalancer.set_leading(assignment.partition);
@@ -273,6 +322,8 @@ impl Candidate<'_> {
             step_down: step_down.clone(),
             assignment,
             names: buckets.names.clone(),
+            own: Instance::new(follower.state.record(), RecordStore::JetStream),
+            presence: None,
             metadata: discovery::replicas_metadata(differences),
         };
         let leading = leader.run(follower.state, follower.store);

@@ -4,6 +4,7 @@
 use scuttle_schemas::subjects;
 use tokio::task::JoinHandle;
 use tracing::error;
+use uuid::Uuid;
 
 use crate::leadership::candidate::Candidate;
 use crate::leadership::lease::LeaseBucket;
@@ -45,7 +46,7 @@ impl Halt {
         candidate.health.set_halted();
         let counters = candidate.metrics.counters();
         let metadata = discovery::halted_metadata(partition, &reason);
-        let service = Service::new(counters.clone(), metadata);
+        let service = Service::new(Uuid::now_v7(), counters.clone(), metadata);
         let mut subscriptions = GroupSubscriptions::default();
         let requests = service.subscribe(&mut subscriptions);
         let receivers = subscriptions.start(candidate.access, counters);

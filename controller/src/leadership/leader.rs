@@ -30,6 +30,9 @@ use crate::outbound::replier::Replier;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::NameRegistry;
 use crate::partition::scatter_gather::ScatterGather;
+use crate::peers::instance::{Instance, ServingState};
+use crate::peers::monitor::watch_for_conflicts;
+use crate::peers::presence::Presence;
 use crate::request::discovery::{Metadata, Service};
 use crate::request::endpoint::Endpoint;
 use crate::request::pipeline::{Intake, JobSender, Pipeline};
@@ -61,7 +64,11 @@ pub struct LeaderContext<'a> {
     pub assignment: PartitionAssignment,
     /// The registry in which host names are claimed. `None` if there is only one partition.
     pub names: Option<NameRegistry>,
-    /// The metadata that service discovery shows.
+    /// This controller, as service discovery shows it.
+    pub own: Instance,
+    /// The presence that answers until this leader serves. `None` if nothing answers.
+    pub presence: Option<Presence>,
+    /// The metadata that service discovery shows in addition to that of `own`.
     pub metadata: Metadata,
 }
 
@@ -71,7 +78,7 @@ impl LeaderContext<'_> {
     ///
     /// # Errors
     /// If the store fails. A failure of the shared journal is not an error: the leader steps down.
-    pub async fn run(self, state: State, store: impl Store + 'static) -> anyhow::Result<()> {
+    pub async fn run(mut self, state: State, store: impl Store + 'static) -> anyhow::Result<()> {
         let counters = self.metrics.counters().clone();
         let capacity = Capacity::new(Limits::STANDARD);
         let (jobs_sender, jobs) = std::sync::mpsc::sync_channel(capacity.max_messages());
@@ -123,6 +130,10 @@ impl LeaderContext<'_> {
             names: self.names.clone(),
         };
         let subscribed = self.subscribe(intake, jobs_sender, replier).await;
+        drop(self.presence.take());
+        let (own, client) = (self.own.clone(), self.client.clone());
+        let (health, term) = (self.health.clone(), self.term.clone());
+        tokio::spawn(watch_for_conflicts(own, client, health, term));
         match &subscribed {
             Ok(Subscribed { receivers, .. }) => {
                 let connections = receivers.states().chain([self.connected]);
@@ -181,7 +192,10 @@ impl LeaderContext<'_> {
     ) -> anyhow::Result<Subscribed> {
         let assignment = self.assignment;
         let mut subscriptions = GroupSubscriptions::default();
-        let mut service = Service::new(intake.counters.clone(), self.metadata.clone());
+        let own = self.own.with_state(ServingState::Serving);
+        let mut metadata = own.metadata();
+        metadata.extend(self.metadata.clone());
+        let mut service = Service::new(own.id, intake.counters.clone(), metadata);
         let mut serving: Vec<BoxFuture<'static, ()>> = Vec::new();
         let progress = [AgentChannel::Progress.wildcard_subject()];
         let progress = subscriptions.add(Group::Reports, progress);

@@ -14,28 +14,32 @@ enum Phase {
     Loading,
     Connecting,
     Halted,
+    /// Another controller serves the swarm. The text says which.
+    Refused(String),
     Following(Connected),
     /// The connections of the leader, of which all must be up.
     Leading(Vec<Connected>),
 }
 
 impl Phase {
-    fn ready(&self) -> Result<Role, &'static str> {
+    fn ready(&self) -> Result<Role, String> {
+        let not_ready = |reason: &str| Err(reason.to_owned());
         let (role, connected) = match self {
-            Self::Loading => return Err("loading the record"),
-            Self::Connecting => return Err("connecting to the NATS server; see the log"),
+            Self::Loading => return not_ready("loading the record"),
+            Self::Connecting => return not_ready("connecting to the NATS server; see the log"),
             Self::Halted => {
-                return Err(
+                return not_ready(
                     "halted: the journal lacks accepted changes; see the log and `scuttle doctor`",
                 );
             }
+            Self::Refused(reason) => return not_ready(reason),
             Self::Following(connected) => (Role::Follower, connected.is_up()),
             Self::Leading(connections) => (Role::Leader, connections.iter().all(Connected::is_up)),
         };
         if connected {
             Ok(role)
         } else {
-            Err("the NATS server is unreachable: reconnecting")
+            not_ready("the NATS server is unreachable: reconnecting")
         }
     }
 }
@@ -53,7 +57,10 @@ pub(crate) enum Role {
 pub struct Health {
     /// The phase of each partition.
     phases: Arc<[watch::Sender<Phase>]>,
-    /// The index of the partition whose phase this handle sets.
+    /// For each partition that this controller leads, the conflict with another controller, if
+    /// there is one.
+    conflicts: Arc<[watch::Sender<Option<String>>]>,
+    /// The index of the partition whose phase and conflict this handle sets.
     partition: usize,
     shutdown: CancellationToken,
 }
@@ -65,8 +72,10 @@ impl Health {
         let phases = partitions
             .iter()
             .map(|_| watch::Sender::new(Phase::Loading));
+        let conflicts = partitions.iter().map(|_| watch::Sender::new(None));
         Self {
             phases: phases.collect(),
+            conflicts: conflicts.collect(),
             partition: 0,
             shutdown,
         }
@@ -98,6 +107,30 @@ impl Health {
         self.set(Phase::Halted);
     }
 
+    /// Records that this controller must not serve, because another controller serves the swarm.
+    pub fn set_refused(&self, reason: String) {
+        self.set(Phase::Refused(reason));
+    }
+
+    /// Records the conflict of this leader with another controller, or that there is none.
+    pub fn set_conflict(&self, conflict: Option<String>) {
+        self.conflicts[self.partition].send_replace(conflict);
+    }
+
+    /// Returns the first conflict of this controller, as a leader, with another controller.
+    pub(crate) fn conflict(&self) -> Option<String> {
+        self.conflicts
+            .iter()
+            .find_map(|conflict| conflict.borrow().clone())
+    }
+
+    /// Returns whether another controller with another record answers for the swarm.
+    pub(crate) fn has_conflict(&self) -> bool {
+        let is_refused =
+            |phase: &watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Refused(_));
+        self.phases.iter().any(is_refused) || self.conflict().is_some()
+    }
+
     pub fn set_following(&self, connected: Connected) {
         self.set(Phase::Following(connected));
     }
@@ -126,9 +159,9 @@ impl Health {
     /// Returns the controller's role, or the reason why the controller is not ready. A controller
     /// is ready if it is ready in every partition. It is a leader if it leads at least one
     /// partition.
-    pub(crate) fn ready(&self) -> Result<Role, &'static str> {
+    pub(crate) fn ready(&self) -> Result<Role, String> {
         if self.shutdown.is_cancelled() {
-            return Err("stopping");
+            return Err("stopping".to_owned());
         }
         let mut role = Role::Follower;
         for phase in &*self.phases {

@@ -28,6 +28,7 @@ use scuttle_core::state::identifiers::identifier_key;
 use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Partition, PartitionCount, subjects};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::nats::key_value;
 use crate::partition::rpc;
@@ -49,6 +50,9 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The maximum number of attempts to claim a name while other leaders claim it too.
 const MAX_ATTEMPTS: usize = 8;
+
+/// The bucket's key for the identity of the record. No host name contains a slash.
+const RECORD_KEY: &str = "swarm/record";
 
 /// The registry of host names and ids in all partitions. Clones share the registry and its limit.
 #[derive(Debug, Clone)]
@@ -107,6 +111,23 @@ impl NameRegistry {
             claiming: Arc::default(),
             permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         })
+    }
+
+    /// Returns the identity of the record, which all partitions share. If no identity is stored
+    /// yet, stores and returns `new`.
+    ///
+    /// # Errors
+    /// If the servers reject a request or do not reply, or the stored identity is not valid.
+    pub async fn share_record(&self, new: Uuid) -> Result<Uuid, ErrorReply> {
+        let created = self.bucket.create(RECORD_KEY, new.to_string().into()).await;
+        match created {
+            Ok(_) => Ok(new),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                let stored = self.bucket.get(RECORD_KEY).await.map_err(failed)?;
+                Uuid::try_parse_ascii(&stored.unwrap_or_default()).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Returns an error reply if the host is being enrolled or renamed, because its record may be

@@ -118,9 +118,10 @@ struct EndpointStats<'s> {
 }
 
 impl Service {
-    pub fn new(counters: Arc<Counters>, metadata: Metadata) -> Self {
+    /// Creates the service of the instance with this id.
+    pub fn new(id: Uuid, counters: Arc<Counters>, metadata: Metadata) -> Self {
         Self {
-            id: Uuid::now_v7().to_string(),
+            id: id.to_string(),
             started: clock::now(),
             endpoints: Vec::new(),
             counters,

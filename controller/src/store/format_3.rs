@@ -1,8 +1,9 @@
 //! Reads rows and batches of format 3, which controllers up to version 0.1 wrote, and encodes them
 //! in the current format.
 //!
-//! Format 4 added fields at the end of the rows of hosts, shards and operations. A row of format 3
-//! is decoded as the first fields of the row, and the added fields get their defaults.
+//! Format 4 added fields at the end of the meta row and of the rows of hosts, shards and
+//! operations. A row of format 3 is decoded as the first fields of the row, and the added fields
+//! get their defaults.
 
 use std::sync::Arc;
 
@@ -17,9 +18,15 @@ use crate::store::disk_format::encode;
 pub(super) const FORMAT_3: u32 = 3;
 
 /// The numbers of fields that the rows of format 3 have.
+const META_FIELDS: usize = 2;
 const HOST_FIELDS: usize = 11;
 const SHARD_FIELDS: usize = 13;
 const OPERATION_FIELDS: usize = 18;
+
+/// Encodes the meta row in the current format.
+pub(super) fn upgrade_meta(bytes: &[u8]) -> Result<Vec<u8>, postcard::Error> {
+    upgrade(bytes, |from| meta(from))
+}
 
 /// Encodes the row of a host in the current format.
 pub(super) fn upgrade_host(bytes: &[u8]) -> Result<Vec<u8>, postcard::Error> {
@@ -64,6 +71,7 @@ type Postcard<'b> = postcard::Deserializer<'b, postcard::de_flavors::Slice<'b>>;
 /// A change as format 3 has it. The order of the variants is that of [`Change`].
 #[derive(Deserialize)]
 enum Change3 {
+    #[serde(deserialize_with = "meta")]
     Meta(Meta),
     #[serde(deserialize_with = "host")]
     Host(Box<HostRow>),
@@ -97,6 +105,11 @@ impl From<Change3> for Change {
             Change3::KeyRemoved { id } => Self::KeyRemoved { id },
         }
     }
+}
+
+fn meta<'de, D: Deserializer<'de>>(from: D) -> Result<Meta, D::Error> {
+    let fields = META_FIELDS;
+    Meta::deserialize(FirstFields { from, fields })
 }
 
 fn host<'de, D: Deserializer<'de>>(from: D) -> Result<Box<HostRow>, D::Error> {

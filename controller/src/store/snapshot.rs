@@ -229,7 +229,7 @@ impl Snapshot {
         let meta = self.transaction.open_table(META);
         let meta = meta.map_err(|e| failed(e.into()))?;
         if let Some(row) = meta.get(SWARM_KEY).map_err(|e| failed(e.into()))? {
-            each(Table::Meta, row.value())?;
+            each(Table::Meta, &self.upgrade(Table::Meta, row.value(), 0)?)?;
         }
         let mut number = 0;
         let mut each_upgraded = |table, bytes: &[u8]| {
@@ -255,7 +255,8 @@ impl Snapshot {
             return Ok(Cow::Borrowed(bytes));
         }
         let upgraded = match table {
-            Table::Meta | Table::Keys => return Ok(Cow::Borrowed(bytes)),
+            Table::Keys => return Ok(Cow::Borrowed(bytes)),
+            Table::Meta => format_3::upgrade_meta(bytes),
             Table::Hosts => format_3::upgrade_host(bytes),
             Table::Shards => format_3::upgrade_shard(bytes),
             Table::Operations => format_3::upgrade_operation(bytes),

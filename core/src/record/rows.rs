@@ -31,13 +31,18 @@ pub struct Revisions {
     pub operations: u64,
 }
 
-/// The epoch and the last revisions of a partition. Each partition has exactly one such row.
+/// The epoch, the last revisions and the identity of a record. Each partition has exactly one such
+/// row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The `controller_epoch` that the last start or takeover chose.
     pub epoch: u64,
     /// The last revision of each broadcast subject.
     pub revisions: Revisions,
+    /// The identity of the record, which all partitions of a swarm share. It is created before the
+    /// record is served for the first time, and never changes. `None` for a record that was last
+    /// served by version 0.1.0.
+    pub record: Option<Uuid>,
 }
 
 impl Meta {
@@ -52,6 +57,7 @@ impl Meta {
                 hosts: one.hosts.max(two.hosts),
                 operations: one.operations.max(two.operations),
             },
+            record: self.record.or(other.record),
         }
     }
 }

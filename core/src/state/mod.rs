@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, OperationId, Partition, Timestamp};
+use uuid::Uuid;
 
 use crate::message_limits::MessageLimits;
 use crate::record::rows::{Meta, OperationRow, Revisions};
@@ -68,6 +69,18 @@ impl State {
     /// Returns the `controller_epoch`, which rises with every start and takeover.
     pub fn epoch(&self) -> u64 {
         self.meta.epoch
+    }
+
+    /// Returns the identity of the record. Returns `None` if the record has never been served, or
+    /// was last served by version 0.1.0.
+    pub fn record(&self) -> Option<Uuid> {
+        self.meta.record
+    }
+
+    /// Gives the identity `new` to a record that has no identity, and returns the record's
+    /// identity. A new identity is saved by the commit of the next [`Input::Start`](crate::Input).
+    pub fn ensure_record(&mut self, new: Uuid) -> Uuid {
+        *self.meta.record.get_or_insert(new)
     }
 
     /// Returns every host with its status.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::messages::{MESSAGES, Message, Role};
 use crate::messages::headers::{MSG_ID, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT};
-use crate::subjects::{self, AgentChannel};
+use crate::subjects::{self, AgentChannel, SCHEMAS_NAMESPACE};
 
 /// One subject with its messages.
 struct Channel {
@@ -196,7 +196,7 @@ pub(super) fn document() -> Value {
         .collect();
     json!({
         "asyncapi": "3.0.0",
-        "id": "urn:scuttle:v1",
+        "id": SCHEMAS_NAMESPACE,
         "info": {
             "title": "Scuttle",
             "version": "1",

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::messages::{agents, errors, hosts, operations, shards, teardown};
+use crate::subjects::SCHEMAS_NAMESPACE;
 use crate::types::decode::{ReadError, read};
 
 /// The role of a message: its sender and its receiver. The schema of a message describes what is
@@ -97,7 +98,7 @@ impl Message {
             .with(|settings| settings.contract = self.role.contract())
             .with_transform(RecursiveTransform(bound_integers));
         let mut schema = Value::from((self.root)(settings));
-        schema["$id"] = format!("urn:scuttle:v1:{}", self.name).into();
+        schema["$id"] = format!("{SCHEMAS_NAMESPACE}:{}", self.name).into();
         schema["title"] = self.name.replace('_', " ").into();
         if self.role == Role::Command {
             // The `type` is a tag of the enum `AgentCommand`, and not a field of the struct.

@@ -6,6 +6,21 @@ pub const SERVICE_NAME: &str = "scuttle";
 /// The wildcard subject of NATS service discovery.
 pub const SERVICE_DISCOVERY: &str = "$SRV.>";
 
+/// The subject on which every controller is asked who else answers.
+pub const CONTROLLER_PING: &str = "$SRV.PING.scuttle";
+
+/// The key of the NATS service's metadata that has the identity of the controller's record.
+pub const METADATA_RECORD: &str = "scuttle.record";
+/// The key of the NATS service's metadata that has the kind of the controller's store.
+pub const METADATA_STORE: &str = "scuttle.store";
+/// The key of the NATS service's metadata that says whether the controller serves requests.
+pub const METADATA_STATE: &str = "scuttle.state";
+/// The key of the NATS service's metadata that has the [`SCHEMAS_NAMESPACE`].
+pub const METADATA_SCHEMAS: &str = "scuttle.schemas";
+
+/// The namespace of the ids of all JSON Schemas, with the version of the protocol.
+pub const SCHEMAS_NAMESPACE: &str = "urn:scuttle:v1";
+
 /// A verb of NATS service discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscoveryVerb {

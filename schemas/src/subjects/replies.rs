@@ -1,6 +1,7 @@
 //! Inboxes and other reply subjects, and which of them a request may have.
 
 use crate::subjects::agents::USER_NAME;
+use crate::subjects::discovery::CONTROLLER_PING;
 use crate::subjects::partitions::is_partition_request;
 use crate::types::ids::HostId;
 
@@ -51,7 +52,9 @@ pub fn is_controller_inbox(reply: &str) -> bool {
 /// The client chooses the reply subject, but the controller may publish on subjects on which the
 /// client may not. So a reply goes only to an inbox:
 ///
-/// - the reply to another controller goes to a controller's inbox;
+/// - the reply to a request between controllers goes to a controller's inbox;
+/// - the reply to [`CONTROLLER_PING`] may go to a controller's inbox, because controllers send it
+///   too;
 /// - any other reply goes to the subject that the NATS server assigns to a request from another
 ///   account, or to an inbox of clients and agents. Their names are random, and known only to
 ///   their owner.
@@ -61,6 +64,9 @@ pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
     }
     if is_partition_request(request) {
         return is_controller_inbox(reply);
+    }
+    if request == CONTROLLER_PING && is_controller_inbox(reply) {
+        return true;
     }
     let rest = reply.strip_prefix(INBOX_PREFIX);
     rest.is_some_and(|rest| rest.starts_with('.')) || is_cross_account_reply(reply)

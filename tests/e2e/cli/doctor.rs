@@ -22,7 +22,7 @@ async fn run_doctor(cli: &Cli, arguments: &[&str], code: i32) -> Result<(String,
     Ok((checks.collect::<Vec<_>>().join(", "), diagnosis))
 }
 
-const ALL_OK: &str = "connection ok, server ok, version ok, login ok, permissions ok, controller ok, journal ok, clock ok";
+const ALL_OK: &str = "connection ok, server ok, version ok, login ok, permissions ok, controller ok, record ok, journal ok, clock ok";
 
 #[tokio::test]
 async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResult {
@@ -49,7 +49,7 @@ async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResul
             .lines()
             .filter(|line| line.starts_with("✓ ok"))
             .count(),
-        9,
+        10,
         "{shown}"
     );
     for check in diagnosis["checks"].as_array().expect("a list of checks") {
@@ -85,7 +85,9 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
     cluster.controllers[0].kill().await?;
     let (found, diagnosis) = run_doctor(&cli, &[], 6).await?;
     assert!(
-        found.contains("permissions ok, controller failed, journal skipped, clock skipped"),
+        found.contains(
+            "permissions ok, controller failed, record skipped, journal skipped, clock skipped"
+        ),
         "{found}"
     );
     assert!(

@@ -1,7 +1,7 @@
 //! The `scuttle` command as people and programs use it, with a real server and controller.
 
 mod admin_and_shell;
-mod cli_runner;
+pub(crate) mod cli_runner;
 mod connect;
 mod doctor;
 mod fake_controller;

@@ -5,3 +5,4 @@ mod configuration;
 mod crashes;
 mod hangup;
 mod nats_service;
+mod two_records;

@@ -160,6 +160,7 @@ fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
             subjects::ALL_INBOXES,
             subjects::CROSS_ACCOUNT_REPLIES,
             subjects::SERVER_INFO,
+            subjects::CONTROLLER_PING,
             subjects::ALL_PARTITION_REQUESTS,
             subjects::ALL_RELAYED_BROADCASTS,
         ]

@@ -109,6 +109,7 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
         rows.push(row(&subjects::diverted_subject(broadcast), "", ""));
     }
     rows.push(row("$SRV.PING", "OV", "C"));
+    rows.push(row(subjects::CONTROLLER_PING, "COV", "C"));
     rows.push(row(subjects::TEARDOWN, "O", "C").with_pattern(subjects::ALL_REQUESTS));
     rows
 }

@@ -8,14 +8,15 @@ use scuttle_nats::hint;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorCode, MIN_MAX_PAYLOAD, read, subjects};
-use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::durability::check_durability;
 use super::findings::Findings;
 use super::journal::check_journal;
+use super::record::check_record;
 use super::two_agents::check_agents;
 use crate::client::connection::Connection;
+use crate::client::controllers::{ControllerInfo, list_controllers};
 use crate::client::lists;
 use crate::client::nats_client::{Client, ClientError, wait_until_denied};
 use crate::clock;
@@ -79,8 +80,10 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     let user = client.user();
     findings.ok("login", format!("logged in as {user}"));
     let listed = check_permissions(&client, findings).await;
-    check_controller(&client, listed, findings).await;
-    check_journal(&client, findings).await;
+    let controllers = list_controllers(&client).await;
+    check_controller(&controllers, listed, findings);
+    check_record(&controllers, findings);
+    check_journal(&controllers, findings);
     check_agents(&client, findings).await;
     check_clock(&client, findings).await;
     check_durability(&client, findings).await;
@@ -90,6 +93,7 @@ fn report_connect_error(error: &ClientError, findings: &mut Findings) {
     let rest = [
         "permissions",
         "controller",
+        "record",
         "journal",
         "clock",
         "durability",
@@ -201,50 +205,26 @@ async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
         .is_ok()
 }
 
-/// The fields of a NATS service's reply to `$SRV.PING` (NATS ADR-32) that the check uses.
-#[derive(Deserialize)]
-struct ServiceInfo {
-    id: String,
-    version: String,
-}
-
 /// Checks that a controller replies to requests and to service discovery. `listed` is the result of
 /// an earlier request for the list of hosts.
-async fn check_controller(
-    client: &Client,
+fn check_controller(
+    controllers: &[ControllerInfo],
     listed: Result<(), ClientError>,
     findings: &mut Findings,
 ) {
-    let ping = format!("$SRV.PING.{}", subjects::SERVICE_NAME);
-    let reply = client
-        .request_raw(&ping, async_nats::HeaderMap::new(), Vec::new())
-        .await;
-    let info = reply.and_then(|message| {
-        serde_json::from_slice::<ServiceInfo>(&message.payload).map_err(|error| {
-            ClientError::Failed {
-                subject: ping.clone(),
-                cause: error.to_string(),
-            }
-        })
-    });
+    let serving = controllers.iter().find(|one| one.is_serving());
     let start =
         "start scuttle-controller, or see in its log why it is not connected to this server";
-    match (listed, info) {
-        (Ok(()), Ok(info)) => {
-            let (version, id) = (&info.version, &info.id);
-            findings.ok("controller", format!("scuttle {version}, instance {id}"));
-        }
-        (Ok(()), Err(error)) => findings.warn(
+    match (listed, serving) {
+        (Ok(()), Some(controller)) => findings.ok("controller", controller.to_string()),
+        (Ok(()), None) => findings.warn(
             "controller",
-            format!("the controller replies to requests, but not to service discovery: {error}"),
+            "the controller replies to requests, but not to service discovery",
             "allow this login to publish on $SRV.>",
         ),
-        (Err(ClientError::PermissionDenied { .. }), Ok(info)) => findings.warn(
+        (Err(ClientError::PermissionDenied { .. }), Some(controller)) => findings.warn(
             "controller",
-            format!(
-                "scuttle {} is running, but this login may not send requests",
-                &info.version
-            ),
+            format!("{controller} is running, but this login may not send requests"),
             "see permissions",
         ),
         (Err(ClientError::Rejected(error)), _) if error.code == ErrorCode::Overloaded => findings

@@ -5,6 +5,7 @@ mod checks;
 mod durability;
 mod findings;
 mod journal;
+mod record;
 mod two_agents;
 
 use std::fmt::Write;
@@ -60,6 +61,7 @@ impl Doctor {
                         "login",
                         "permissions",
                         "controller",
+                        "record",
                         "journal",
                         "clock",
                         "durability",

@@ -8,7 +8,7 @@ use ::redb::{
     WriteTransaction,
 };
 
-use crate::store::disk_format::{self, HOSTS, JOURNAL, OPERATIONS, Rows, SHARDS};
+use crate::store::disk_format::{self, HOSTS, JOURNAL, META, OPERATIONS, Rows, SHARDS, SWARM_KEY};
 use crate::store::error::StoreError;
 use crate::store::format_3;
 use crate::store::redb::database::failed;
@@ -26,6 +26,7 @@ pub(crate) fn upgrade(database: &Database, path: &Path) -> Result<(), StoreError
         to: &to,
         path,
     };
+    file.upgrade_meta()?;
     file.upgrade_table(HOSTS, "hosts", format_3::upgrade_host)?;
     file.upgrade_table(SHARDS, "shards", format_3::upgrade_shard)?;
     file.upgrade_table(OPERATIONS, "operations", format_3::upgrade_operation)?;
@@ -45,6 +46,19 @@ struct UpgradedFile<'f> {
 }
 
 impl UpgradedFile<'_> {
+    fn upgrade_meta(&self) -> Result<(), StoreError> {
+        let failed = failed("upgrade", self.path);
+        let from = (self.from.open_table(META)).map_err(|e| failed(e.into()))?;
+        let mut to = (self.to.open_table(META)).map_err(|e| failed(e.into()))?;
+        let Some(bytes) = from.get(SWARM_KEY).map_err(|e| failed(e.into()))? else {
+            return Ok(());
+        };
+        let upgraded = format_3::upgrade_meta(bytes.value());
+        let upgraded = upgraded.map_err(disk_format::damaged(self.path, "meta", SWARM_KEY))?;
+        let inserted = to.insert(SWARM_KEY, upgraded.as_slice());
+        inserted.map(drop).map_err(|e| failed(e.into()))
+    }
+
     fn upgrade_table<K: Key + 'static>(
         &self,
         table: TableDefinition<'_, K, &'static [u8]>,

@@ -168,6 +168,7 @@ fn fill_fields(change: Change) -> Change {
                 hosts: 1 << 40,
                 operations: u64::MAX,
             };
+            row.record = Some(Uuid::from_u128(9));
             Change::Meta(row)
         }
         Change::Host(mut row) => {

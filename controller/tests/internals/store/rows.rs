@@ -22,6 +22,7 @@ pub(crate) fn meta(version: u64) -> Change {
     Change::Meta(Meta {
         epoch: version,
         revisions: Revisions::default(),
+        record: None,
     })
 }
 
