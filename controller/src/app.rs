@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::Client;
@@ -11,7 +12,7 @@ use scuttle_schemas::PartitionCount;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, error, info, info_span};
 use uuid::Uuid;
 
 use crate::config::options::{Config, Journal};
@@ -23,6 +24,7 @@ use crate::leadership::rebalance::Rebalancer;
 use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection;
 use crate::nats::durability_check;
+use crate::nats::permission_check::find_missing_permissions;
 use crate::observability::audit::Audit;
 use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
@@ -35,6 +37,10 @@ use crate::request::discovery::Metadata;
 use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, RedbStore, StoreError};
 use crate::{engine, signals};
+
+/// The interval at which a controller without the permissions of a controller checks whether it has
+/// got them, for example because the server's configuration was reloaded.
+const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the service until a signal stops it. Returns earlier only with an error.
 pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
@@ -114,6 +120,9 @@ impl App {
             connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
             () = self.shutdown.cancelled() => return Ok(()),
         };
+        if !self.wait_until_permitted().await {
+            return Ok(());
+        }
         check_max_payload(lease_client.max_payload())?;
         let client = lease_client.clone();
         tokio::spawn(async move {
@@ -155,6 +164,29 @@ impl App {
             ended = ended.and(task.context("a partition panicked").flatten());
         }
         ended.and(rebalancing.await.context("the rebalancing panicked"))
+    }
+
+    /// Waits until the NATS server gives this program's user the permissions of a controller.
+    /// Returns false if the process shuts down first.
+    async fn wait_until_permitted(&self) -> bool {
+        let mut logged = None;
+        let permitted = async {
+            while let Some(reason) = find_missing_permissions(&self.config.nats).await {
+                self.health.set_denied(reason.clone());
+                if logged.as_ref() != Some(&reason) {
+                    error!("not ready: {reason}");
+                    logged = Some(reason);
+                }
+                tokio::time::sleep(PERMISSION_CHECK_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = permitted => {
+                self.health.set_connecting();
+                true
+            }
+            () = self.shutdown.cancelled() => false,
+        }
     }
 
     /// Alternates between following and leading one partition, until the shutdown or an error.
@@ -225,6 +257,10 @@ impl App {
                 return Ok(());
             }
         };
+        if !self.wait_until_permitted().await {
+            backups.stop().await;
+            return Ok(());
+        }
         if let Err(error) = check_max_payload(client.max_payload()) {
             backups.stop().await;
             return Err(error.into());

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod durability_check;
 pub mod key_value;
+pub mod permission_check;
 pub mod receivers;
 pub mod replicas;
 pub mod stream_lookup;

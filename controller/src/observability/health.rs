@@ -14,6 +14,8 @@ enum Phase {
     Loading,
     Connecting,
     Halted,
+    /// The NATS server denies the permissions of a controller. The text says what to do.
+    Denied(String),
     /// Another controller serves the swarm. The text says which.
     Refused(String),
     Following(Connected),
@@ -32,7 +34,7 @@ impl Phase {
                     "halted: the journal lacks accepted changes; see the log and `scuttle doctor`",
                 );
             }
-            Self::Refused(reason) => return not_ready(reason),
+            Self::Denied(reason) | Self::Refused(reason) => return not_ready(reason),
             Self::Following(connected) => (Role::Follower, connected.is_up()),
             Self::Leading(connections) => (Role::Leader, connections.iter().all(Connected::is_up)),
         };
@@ -105,6 +107,11 @@ impl Health {
     /// Records that the journal lacks accepted changes, so that this controller must not serve.
     pub fn set_halted(&self) {
         self.set(Phase::Halted);
+    }
+
+    /// Records that the NATS server denies the permissions of a controller.
+    pub fn set_denied(&self, reason: String) {
+        self.set(Phase::Denied(reason));
     }
 
     /// Records that this controller must not serve, because another controller serves the swarm.

@@ -6,3 +6,4 @@ mod crashes;
 mod hangup;
 mod nats_service;
 mod two_records;
+mod wrong_credentials;
