@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::admin::{decommission, enroll, host, init, user};
 use crate::commands::operations::{cancel, retry, teardown};
 use crate::commands::shell::{completions, man};
-use crate::commands::show::{hosts, op, ops, shards};
+use crate::commands::show::{hosts, op, ops, shards, version};
 use crate::commands::{doctor, evidence, watch};
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -51,6 +51,7 @@ enum Verb {
     Retry(retry::Retry),
     Watch(watch::Watch),
     Doctor(doctor::Doctor),
+    Version(version::Version),
     Evidence(evidence::Evidence),
     Init(init::Init),
     Enroll(enroll::Enroll),
@@ -75,6 +76,7 @@ impl Arguments {
             Verb::Retry(verb) => verb.run(format).await,
             Verb::Watch(verb) => verb.run(format).await,
             Verb::Doctor(verb) => verb.run(format).await,
+            Verb::Version(verb) => verb.run(format).await,
             Verb::Evidence(verb) => verb.run(format),
             Verb::Init(verb) => verb.run(format),
             Verb::Enroll(verb) => verb.run(format).await,

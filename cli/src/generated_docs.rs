@@ -27,6 +27,7 @@ fn output_schemas() -> Vec<(&'static str, Schema)> {
         ("plan", schema::<json_types::DryRun>()),
         ("diagnosis", schema::<json_types::Diagnosis>()),
         ("check", schema::<json_types::Finding>()),
+        ("versions", schema::<json_types::Versions>()),
         ("evidence_list", schema::<json_types::EvidenceList>()),
         ("evidence_archive", schema::<json_types::EvidenceArchive>()),
         ("snapshot", schema::<json_types::Snapshot<'static>>()),
@@ -54,7 +55,7 @@ fn schema<T: JsonSchema>() -> Schema {
 /// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
 /// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
 /// refer to schemas in `cli/schemas/`.
-const VERB_OUTPUTS: [(&str, &str, &str); 19] = [
+const VERB_OUTPUTS: [(&str, &str, &str); 20] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
     ("retry", "teardowns", "teardown"),
@@ -65,6 +66,7 @@ const VERB_OUTPUTS: [(&str, &str, &str); 19] = [
     ("cancel", "message cancel_accepted", "the same"),
     ("watch", "snapshot", "event"),
     ("doctor", "diagnosis", "check"),
+    ("version", "versions", "the same"),
     ("evidence list", "evidence_list", "evidence_archive"),
     ("init", "initialised", "the same"),
     ("enroll", "enrolled", "the same"),

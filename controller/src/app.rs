@@ -9,6 +9,7 @@ use anyhow::Context;
 use async_nats::Client;
 use scuttle_nats::check_max_payload;
 use scuttle_schemas::PartitionCount;
+use scuttle_schemas::subjects::METADATA_NO_PAGE;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tracing::{Instrument, error, info, info_span};
 use uuid::Uuid;
 
 use crate::config::options::{Config, Journal};
-use crate::http::server::{Server, Sources};
+use crate::http::server::{Server, Sources, missing_page_reason};
 use crate::leadership::candidate::Candidate;
 use crate::leadership::leader::LeaderContext;
 use crate::leadership::lease::{LEASE_TTL, LeaseGuard};
@@ -166,6 +167,13 @@ impl App {
         ended.and(rebalancing.await.context("the rebalancing panicked"))
     }
 
+    /// Returns the service metadata that says why there is no page, if HTTP is enabled.
+    fn page_metadata(&self) -> Metadata {
+        let reason = self.config.http.and_then(|_| missing_page_reason());
+        let reason = reason.map(|reason| (METADATA_NO_PAGE, reason.to_owned()));
+        reason.into_iter().collect()
+    }
+
     /// Waits until the NATS server gives this program's user the permissions of a controller.
     /// Returns false if the process shuts down first.
     async fn wait_until_permitted(&self) -> bool {
@@ -214,6 +222,7 @@ impl App {
                     audit: &self.audit,
                     metrics: &self.metrics,
                     health: &self.health,
+                    metadata: self.page_metadata(),
                     shutdown: self.shutdown.clone(),
                 };
                 Box::pin(candidate.run()).await?;
@@ -296,7 +305,7 @@ impl App {
             names: None,
             own,
             presence: Some(presence),
-            metadata: Metadata::default(),
+            metadata: self.page_metadata(),
         };
         let leading = leader.run(state, store);
         tokio::pin!(leading);

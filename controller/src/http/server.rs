@@ -112,6 +112,11 @@ impl Server {
     }
 }
 
+/// Returns why the HTTP server has no page, or `None` if it has the page.
+pub fn missing_page_reason() -> Option<&'static str> {
+    (!Page::is_built_in()).then_some(NO_PAGE)
+}
+
 /// Returns the response to a request. Without `page`, only health requests are served.
 fn route(request: &Request<Incoming>, page: Option<&Page>, sources: &Sources) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -32,7 +32,7 @@ use crate::ops::backup::BackupServer;
 use crate::peers::instance::{Instance, RecordStore};
 use crate::peers::presence::Connections;
 use crate::peers::startup::wait_until_allowed;
-use crate::request::discovery;
+use crate::request::discovery::{self, Metadata};
 use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, StoreError};
 
@@ -66,6 +66,8 @@ pub struct Candidate<'a> {
     pub audit: &'a Audit,
     pub metrics: &'a Metrics,
     pub health: &'a Health,
+    /// The metadata that service discovery shows, in addition to that of the leader.
+    pub metadata: Metadata,
     pub shutdown: CancellationToken,
 }
 
@@ -324,7 +326,11 @@ impl Candidate<'_> {
             names: buckets.names.clone(),
             own: Instance::new(follower.state.record(), RecordStore::JetStream),
             presence: None,
-            metadata: discovery::replicas_metadata(differences),
+            metadata: {
+                let mut metadata = self.metadata.clone();
+                metadata.extend(discovery::replicas_metadata(differences));
+                metadata
+            },
         };
         let leading = leader.run(follower.state, follower.store);
         tokio::pin!(leading);

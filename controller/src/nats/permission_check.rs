@@ -148,7 +148,7 @@ mod tests {
     fn a_user_with_some_permissions_of_a_controller_is_not_one() {
         let reason = describe_missing("c", &denials([subjects::TEARDOWN])).expect("denied");
         assert!(
-            reason.contains("subscriptions to swarm.teardown;"),
+            reason.contains(&format!("subscriptions to {};", subjects::TEARDOWN)),
             "{reason}"
         );
     }
@@ -157,7 +157,7 @@ mod tests {
     fn a_controller_of_an_earlier_version_and_another_error_are_accepted() {
         let errors = denials([subjects::CONTROLLER_PING, subjects::SERVER_INFO]);
         assert_eq!(describe_missing("c", &errors), None);
-        let other = ["\"swarm.teardown\" is slow".to_owned()];
+        let other = [format!("\"{}\" is slow", subjects::TEARDOWN)];
         assert_eq!(describe_missing("c", &other), None);
     }
 }

@@ -220,11 +220,16 @@ pub(crate) fn parse_trace(message: &Message) -> Option<Trace> {
     headers::parse_traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
 }
 
+/// Decodes a payload. An empty payload stands for an object without fields.
 fn decode_payload<T: DeserializeOwned>(
     name: &'static str,
     message: &Message,
 ) -> Result<T, DecodeError> {
-    read(name, &message.payload).map_err(|error| DecodeError {
+    let payload: &[u8] = match &*message.payload {
+        [] => b"{}",
+        payload => payload,
+    };
+    read(name, payload).map_err(|error| DecodeError {
         cause: match error.kind() {
             ReadErrorKind::NotUtf8 => Cause::NotUtf8,
             ReadErrorKind::NotJson => Cause::NotJson,

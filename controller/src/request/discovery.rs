@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_nats::Message;
 use scuttle_schemas::subjects::{
-    DiscoveryVerb, METADATA_HALTED, METADATA_PARTITION, METADATA_REPLICAS, SERVICE_NAME,
+    DiscoveryVerb, METADATA_HALTED, METADATA_PARTITION, METADATA_REPLICAS, METADATA_REQUESTER,
+    SERVICE_NAME,
 };
 use scuttle_schemas::{Partition, Timestamp};
 use serde::Serialize;
@@ -20,6 +22,7 @@ use crate::nats::receivers::{Group, GroupSubscriptions, Messages};
 use crate::nats::replicas::ReplicaDifference;
 use crate::observability::counters::{Counters, Source};
 use crate::outbound::replier::Replier;
+use crate::request::decode::parse_requester;
 use crate::request::endpoint::Endpoint;
 use crate::wire_name::wire_name;
 
@@ -148,20 +151,21 @@ impl Service {
     pub async fn serve(self, mut requests: Messages, mut replier: Replier) {
         while let Some(delivery) = requests.recv().await {
             let request = delivery.message;
+            let metadata = self.metadata_for(&request);
             match DiscoveryVerb::parse(&request.subject) {
                 Some(verb @ DiscoveryVerb::Ping) => {
                     replier
-                        .respond_to_discovery(&request, &self.head(verb))
+                        .respond_to_discovery(&request, &self.head(verb, &metadata))
                         .await;
                 }
                 Some(verb @ DiscoveryVerb::Info) => {
                     replier
-                        .respond_to_discovery(&request, &self.info(verb))
+                        .respond_to_discovery(&request, &self.info(verb, &metadata))
                         .await;
                 }
                 Some(verb @ DiscoveryVerb::Stats) => {
                     replier
-                        .respond_to_discovery(&request, &self.stats(verb))
+                        .respond_to_discovery(&request, &self.stats(verb, &metadata))
                         .await;
                 }
                 None => {}
@@ -169,17 +173,26 @@ impl Service {
         }
     }
 
-    fn head(&self, verb: DiscoveryVerb) -> Head<'_> {
+    /// Returns the metadata with the user to whom the controller attributes this request.
+    fn metadata_for(&self, request: &Message) -> Metadata {
+        let mut metadata = self.metadata.clone();
+        if let Ok(requester) = parse_requester(request, false) {
+            metadata.insert(METADATA_REQUESTER, requester);
+        }
+        metadata
+    }
+
+    fn head<'s>(&'s self, verb: DiscoveryVerb, metadata: &'s Metadata) -> Head<'s> {
         Head {
             kind: verb.reply_type(),
             name: SERVICE_NAME,
             id: &self.id,
             version: env!("CARGO_PKG_VERSION"),
-            metadata: &self.metadata,
+            metadata,
         }
     }
 
-    fn info(&self, verb: DiscoveryVerb) -> Info<'_> {
+    fn info<'s>(&'s self, verb: DiscoveryVerb, metadata: &'s Metadata) -> Info<'s> {
         let endpoints = self.endpoints.iter().map(|served| EndpointInfo {
             name: &served.name,
             subject: &served.subject,
@@ -187,17 +200,17 @@ impl Service {
             metadata: Map::new(),
         });
         Info {
-            head: self.head(verb),
+            head: self.head(verb, metadata),
             description: DESCRIPTION,
             endpoints: endpoints.collect(),
         }
     }
 
-    fn stats(&self, verb: DiscoveryVerb) -> Stats<'_> {
+    fn stats<'s>(&'s self, verb: DiscoveryVerb, metadata: &'s Metadata) -> Stats<'s> {
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.map(|served| self.endpoint_stats(served));
         Stats {
-            head: self.head(verb),
+            head: self.head(verb, metadata),
             started: self.started,
             endpoints: endpoints.collect(),
         }

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
-use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult};
+use scuttle_tests::servers::nats_server::NatsServer;
+use scuttle_tests::{Client, Cluster, Controller, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
@@ -22,23 +23,25 @@ async fn run_doctor(cli: &Cli, arguments: &[&str], code: i32) -> Result<(String,
     Ok((checks.collect::<Vec<_>>().join(", "), diagnosis))
 }
 
-const ALL_OK: &str = "connection ok, server ok, version ok, login ok, permissions ok, controller ok, record ok, journal ok, clock ok";
+/// The results of all checks of a healthy swarm, where `durability` is that of the check of the
+/// servers' storage.
+fn all_ok(durability: &str) -> String {
+    format!(
+        "connection ok, server ok, version ok, login ok, authentication ok, permissions ok, controller ok, record ok, journal ok, accounts ok, durability {durability}, clock ok"
+    )
+}
 
 #[tokio::test]
 async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResult {
     let cluster = Cluster::start().await?;
     let cli = Cli::with_role(&cluster, Role::Operator)?;
     let (found, diagnosis) = run_doctor(&cli, &[], 0).await?;
-    assert_eq!(found, format!("{ALL_OK}, durability ok"), "{diagnosis:#}");
+    assert_eq!(found, all_ok("ok"), "{diagnosis:#}");
     let text = diagnosis.to_string();
     assert!(text.contains("is an operator"), "{text}");
     let viewer = Cli::with_role(&cluster, Role::Viewer)?;
     let (found, diagnosis) = run_doctor(&viewer, &[], 0).await?;
-    assert_eq!(
-        found,
-        format!("{ALL_OK}, durability skipped"),
-        "{diagnosis:#}"
-    );
+    assert_eq!(found, all_ok("skipped"), "{diagnosis:#}");
     assert!(
         diagnosis.to_string().contains("is a viewer"),
         "{diagnosis:#}"
@@ -49,7 +52,7 @@ async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResul
             .lines()
             .filter(|line| line.starts_with("✓ ok"))
             .count(),
-        10,
+        12,
         "{shown}"
     );
     for check in diagnosis["checks"].as_array().expect("a list of checks") {
@@ -86,7 +89,7 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
     let (found, diagnosis) = run_doctor(&cli, &[], 6).await?;
     assert!(
         found.contains(
-            "permissions ok, controller failed, record skipped, journal skipped, clock skipped"
+            "permissions ok, controller failed, record skipped, journal skipped, accounts skipped"
         ),
         "{found}"
     );
@@ -194,5 +197,111 @@ async fn doctor_finds_the_configuration_of_init_durable() -> TestResult {
         "ok",
         "{diagnosis:#}"
     );
+    Ok(())
+}
+
+/// Starts a controller on the server, runs `scuttle doctor` as an operator, and returns the checks
+/// and the output. `code` is the expected exit code.
+async fn diagnose(nats: &Nats, code: i32) -> Result<(String, Value)> {
+    let dir = tempfile::tempdir()?;
+    let _controller = nats.start_controller(&dir.path().join("controller"))?;
+    let operator = Client::connect(nats, Role::Operator).await?;
+    operator.wait_until_ready().await?;
+    let mut environment = Vec::from(nats.environment(Role::Operator));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::in_directory(dir.path().join("home"), environment)?;
+    run_doctor(&cli, &[], code).await
+}
+
+#[tokio::test]
+async fn doctor_fails_if_the_accounts_hide_requesters_or_let_users_forge_broadcasts() -> TestResult
+{
+    let not_shared = |conf: &str| conf.replace("share: true", "share: false");
+    let not_mapped = |conf: &str| {
+        let is_mapping = |line: &&str| line.contains("_DIVERTED");
+        let lines: Vec<_> = conf.lines().filter(|line| !is_mapping(line)).collect();
+        lines.join("\n")
+    };
+    let not_imported = |conf: &str| {
+        let subject = subjects::OPERATIONS_UPDATED;
+        let import = format!("{{ stream: {{ account: SCUTTLE, subject: \"{subject}\" }} }}");
+        conf.replace(&import, "")
+    };
+    let (not_shared, not_mapped, not_imported) = (
+        Nats::start_with(not_shared).await?,
+        Nats::start_with(not_mapped).await?,
+        Nats::start_with(not_imported).await?,
+    );
+    let (not_shared, not_mapped, not_imported) = tokio::try_join!(
+        diagnose(&not_shared, 1),
+        diagnose(&not_mapped, 1),
+        diagnose(&not_imported, 1)
+    )?;
+    for ((found, diagnosis), check, to_do) in [
+        (not_shared, "accounts failed", "share: true"),
+        (not_mapped, "accounts failed", "mappings"),
+        (not_imported, "clock failed", "import the broadcasts"),
+    ] {
+        assert!(found.contains(check), "{check}: {diagnosis:#}");
+        assert!(diagnosis.to_string().contains(to_do), "{diagnosis:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_fails_a_server_without_authentication() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let nats = dir.path().join("nats");
+    std::fs::create_dir(&nats)?;
+    let server = NatsServer::start_without_accounts(&nats).await?;
+    let data = dir.path().join("controller");
+    let mut controller = Controller::start(&server.url(), Vec::new(), &data)?;
+    controller.process().wait_for_line("ready").await?;
+    let environment = vec![("SCUTTLE_NATS_URL", server.url())];
+    let cli = Cli::in_directory(dir.path().join("home"), environment)?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 1).await?;
+    for check in ["authentication failed", "accounts failed"] {
+        assert!(found.contains(check), "{diagnosis:#}");
+    }
+    assert!(
+        diagnosis.to_string().contains("scuttle init"),
+        "{diagnosis:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_warns_of_an_agent_of_another_version_and_a_controller_without_its_page()
+-> TestResult {
+    let mut cluster = Cluster::builder()
+        .setting("SCUTTLE_HTTP", "127.0.0.1:0")
+        .start()
+        .await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut heartbeat = agent.next_heartbeat(None);
+    heartbeat.agent_version = "0.0.9".into();
+    agent.send(&heartbeat).await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 0).await?;
+    assert!(found.contains("versions warning"), "{diagnosis:#}");
+    assert!(
+        diagnosis.to_string().contains("worker-a 0.0.9"),
+        "{diagnosis:#}"
+    );
+    let http = cluster.controllers[0].http().await?;
+    let has_page = http.send("GET /").await?.contains("200 OK");
+    assert_ne!(found.contains("page warning"), has_page, "{diagnosis:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_gives_up_on_a_suspended_controller_and_says_what_it_waited_for() -> TestResult {
+    let mut cluster = Cluster::start().await?;
+    cluster.controllers[0].process().send_signal("STOP").await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 1).await?;
+    assert!(found.ends_with("permissions failed"), "{found}");
+    let text = "still waiting for the controller and the server after 10 s";
+    assert!(diagnosis.to_string().contains(text), "{diagnosis:#}");
     Ok(())
 }

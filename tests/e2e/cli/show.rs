@@ -263,3 +263,35 @@ async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
     assert_eq!(after, again);
     Ok(())
 }
+
+#[tokio::test]
+async fn version_shows_the_client_the_controllers_and_the_agents() -> TestResult {
+    let mut cluster = Cluster::start().await?;
+    let _agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let versions = cli.run_json(&["version"], 0, "cli/versions").await?;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(versions["client"], version);
+    assert_eq!(versions["controllers"][0]["version"], version);
+    assert_eq!(versions["controllers"][0]["schemas"], "urn:scuttle:v1");
+    let record = versions["controllers"][0]["record"].as_str();
+    assert!(
+        record.is_some_and(|record| record.len() == 36),
+        "{versions:#}"
+    );
+    assert_eq!(versions["agents"]["fake"], 1, "{versions:#}");
+    let text = cli.run(&["version"]).await?.expect_success()?;
+    for part in [
+        &format!("client      {version}"),
+        "controller  ",
+        "fake  1 host",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    // Without a server, the version of the command is still shown.
+    cluster.servers[0].kill().await?;
+    let versions = cli.run_json(&["version"], 0, "cli/versions").await?;
+    assert_eq!(versions["client"], version);
+    assert!(versions["error"].is_string(), "{versions:#}");
+    Ok(())
+}

@@ -62,6 +62,7 @@ async fn another_number_of_replicas_is_reported_and_can_be_changed() -> TestResu
         .await?;
     let doctor = run_doctor(&cluster).await?;
     assert!(doctor.stdout.contains("has 1 replicas"), "{doctor:?}");
+    assert_eq!(doctor.code, 1, "{doctor:?}");
 
     let controller = cluster.servers[0].environment(Role::Controller);
     let [user, password] = &controller;

@@ -308,3 +308,27 @@ async fn lists_reject_foreign_cursors_and_invalid_limits_and_filters() -> TestRe
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_empty_payload_stands_for_an_object_without_fields() -> TestResult {
+    let cluster = Cluster::start().await?;
+    cluster.start_agent("worker-a", &["decky-1"]).await?;
+    for (subject, list) in [
+        (subjects::HOSTS_LIST, "hosts"),
+        (subjects::SHARDS_LIST, "shards"),
+        (subjects::OPERATIONS_LIST, "operations"),
+    ] {
+        let empty = async_nats::HeaderMap::new();
+        let reply = cluster.operator.request_raw(subject, empty, "").await?;
+        let reply: serde_json::Value = serde_json::from_slice(&reply.payload)?;
+        assert!(reply[list].is_array(), "{subject}: {reply:#}");
+    }
+    let empty = async_nats::HeaderMap::new();
+    let reply = (cluster.operator)
+        .request_raw(subjects::TEARDOWN, empty, "")
+        .await?;
+    let reply: serde_json::Value = serde_json::from_slice(&reply.payload)?;
+    let message = reply["error"]["message"].to_string();
+    assert!(message.contains("missing field"), "{reply:#}");
+    Ok(())
+}

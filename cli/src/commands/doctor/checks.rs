@@ -6,15 +6,17 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use scuttle_nats::hint;
 use scuttle_schemas::operations::OperationsUpdated;
+use scuttle_schemas::subjects::METADATA_NO_PAGE;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorCode, MIN_MAX_PAYLOAD, read, subjects};
 use tokio::time::{Instant, timeout};
 
+use super::accounts::{check_accounts, check_authentication};
+use super::agents::check_agents;
 use super::durability::check_durability;
 use super::findings::Findings;
 use super::journal::check_journal;
 use super::record::check_record;
-use super::two_agents::check_agents;
 use crate::client::connection::Connection;
 use crate::client::controllers::{ControllerInfo, list_controllers};
 use crate::client::lists;
@@ -79,24 +81,46 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     }
     let user = client.user();
     findings.ok("login", format!("logged in as {user}"));
+    findings.wait_for("authentication", "a connection without a login");
+    check_authentication(connection, findings).await;
+    findings.wait_for("permissions", "the controller and the server");
     let listed = check_permissions(&client, findings).await;
+    findings.wait_for("controller", "the controllers");
     let controllers = list_controllers(&client).await;
     check_controller(&controllers, listed, findings);
     check_record(&controllers, findings);
+    check_page(&controllers, findings);
     check_journal(&controllers, findings);
-    check_agents(&client, findings).await;
-    check_clock(&client, findings).await;
-    check_durability(&client, findings).await;
+    let remaining = async {
+        let has_controller = findings.code != 6;
+        findings.wait_for("accounts", "a reply on a broadcast subject");
+        check_accounts(&client, &controllers, findings).await;
+        findings.wait_for("agents", "the list of hosts");
+        check_agents(&client, &controllers, findings).await;
+        findings.wait_for("durability", "the NATS servers");
+        check_durability(&client, findings).await;
+        findings.wait_for("clock", "a broadcast of the controller");
+        has_controller
+    };
+    // The controller repeats broadcasts every few seconds, so the wait starts early.
+    let (has_controller, skew) = tokio::join!(remaining, measure_clock_skew(&client));
+    if has_controller {
+        report_clock(skew, findings);
+    } else {
+        findings.skip(&["clock"], "there is no controller to compare with");
+    }
 }
 
 fn report_connect_error(error: &ClientError, findings: &mut Findings) {
     let rest = [
+        "authentication",
         "permissions",
         "controller",
         "record",
         "journal",
-        "clock",
+        "accounts",
         "durability",
+        "clock",
     ];
     match error {
         ClientError::LoginRejected { url, user, .. } => {
@@ -241,34 +265,61 @@ fn check_controller(
     }
 }
 
+/// Adds a warning if a controller has an HTTP address without the web page.
+fn check_page(controllers: &[ControllerInfo], findings: &mut Findings) {
+    let mut reasons = controllers.iter().map(|one| one.value(METADATA_NO_PAGE));
+    if let Some(reason) = reasons.find_map(|reason| reason) {
+        findings.warn(
+            "page",
+            format!("a controller has an HTTP address, but no web page: {reason}"),
+            "replace the controller with one that was built with its page, or leave out --http",
+        );
+    }
+}
+
+/// The difference between the controller's clock and the clock of this machine.
+enum ClockSkew {
+    /// The controller's clock minus this machine's, in milliseconds.
+    Measured(i64),
+    /// Broadcasts arrived, but none of them shows the controller's clock.
+    Busy,
+    /// No broadcast arrived.
+    NoBroadcast,
+}
+
 /// Compares the clock of this machine with the controller's clock.
 ///
 /// Each broadcast contains the time at which the controller decided to send it. Broadcasts with
 /// changes wait for the disk before they are sent, so this check uses only repeats without changes.
-async fn check_clock(client: &Client, findings: &mut Findings) {
-    if findings.code == 6 {
-        return findings.skip(&["clock"], "there is no controller to compare with");
-    }
+async fn measure_clock_skew(client: &Client) -> ClockSkew {
+    let mut skew = ClockSkew::NoBroadcast;
     let Ok(mut broadcasts) = client.subscribe(subjects::OPERATIONS_UPDATED).await else {
-        return findings.skip(&["clock"], "cannot subscribe to broadcasts");
+        return skew;
     };
-    let first_repeat = async {
+    let receiving = async {
         while let Some(message) = broadcasts.next().await {
             let here = clock::now();
-            if let Ok(broadcast) = read::<OperationsUpdated>("broadcast", &message.payload)
-                && broadcast.updated.is_empty()
-            {
-                return Some(broadcast.at.millis_since(here));
+            let Ok(broadcast) = read::<OperationsUpdated>("broadcast", &message.payload) else {
+                continue;
+            };
+            skew = ClockSkew::Busy;
+            if broadcast.updated.is_empty() {
+                skew = ClockSkew::Measured(broadcast.at.millis_since(here));
+                break;
             }
         }
-        None
     };
-    match timeout(BROADCAST_TIMEOUT, first_repeat).await {
-        Ok(Some(skew)) if skew.abs() <= MAX_CLOCK_SKEW_MS => {
+    let _ = timeout(BROADCAST_TIMEOUT, receiving).await;
+    skew
+}
+
+fn report_clock(skew: ClockSkew, findings: &mut Findings) {
+    match skew {
+        ClockSkew::Measured(skew) if skew.abs() <= MAX_CLOCK_SKEW_MS => {
             let found = format!("within {} ms of the controller's", skew.abs().max(1));
             findings.ok("clock", found);
         }
-        Ok(Some(skew)) => {
+        ClockSkew::Measured(skew) => {
             let direction = if skew > 0 { "behind" } else { "ahead of" };
             findings.warn(
                 "clock",
@@ -279,9 +330,15 @@ async fn check_clock(client: &Client, findings: &mut Findings) {
                 "synchronize both clocks with NTP: times and deadlines depend on them",
             );
         }
-        _ => findings.skip(
+        ClockSkew::Busy => findings.skip(
             &["clock"],
             "the controller was busy: it repeated no broadcast, and only repeats show its clock",
+        ),
+        ClockSkew::NoBroadcast => findings.fail(
+            "clock",
+            1,
+            format!("no broadcast arrived within {} s", BROADCAST_TIMEOUT.as_secs()),
+            "import the broadcasts from the controller's account, as nats.conf and `scuttle init` do",
         ),
     }
 }

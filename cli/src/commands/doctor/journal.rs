@@ -32,8 +32,9 @@ pub(super) fn check_journal(controllers: &[ControllerInfo], findings: &mut Findi
     } else if controllers.is_empty() {
         findings.skip(&[CHECK], "no controller replies to service discovery");
     } else if let Some(difference) = replicas.first() {
-        findings.warn(
+        findings.fail(
             CHECK,
+            1,
             difference.clone(),
             "change the number of replicas as described in docs/operations.md, or start the controllers with the present number",
         );

@@ -1,17 +1,20 @@
 //! `scuttle doctor`: checks everything between this command and a working swarm, and changes
 //! nothing.
 
+mod accounts;
+mod agents;
 mod checks;
 mod durability;
 mod findings;
 mod journal;
 mod record;
-mod two_agents;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use clap::Args;
 use scuttle_schemas::escape_hidden;
+use tokio::time::timeout;
 
 use self::findings::Findings;
 use crate::client::connection::ConnectionArgs;
@@ -20,11 +23,14 @@ use crate::output::format::{self, Format};
 use crate::output::json_types::{Diagnosis, FindingStatus};
 use crate::output::style::{Colors, StateLabel, Tone};
 
+/// The maximum time for all checks together.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Diagnose the connection, the server, the login, the controller and the clocks.
 ///
-/// Checks the server and its version, the login and its permissions, the controller and its
-/// journal, the clocks, and how durably the servers store data. Prints what to do about each
-/// problem. Changes nothing.
+/// Checks the server and its version, the login and its permissions, the controllers, their record
+/// and journal, the accounts, the agents, the clocks, and how durably the servers store data.
+/// Prints what to do about each problem. Changes nothing. Takes at most 10 s.
 ///
 /// Exit codes: 0 no check failed, 4 the login is rejected or lacks a permission, 6 no controller
 /// answers, 1 any other failure.
@@ -40,12 +46,15 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
-        let mut findings = Findings::default();
+        let mut findings = Findings::new(format);
         match self.nats.resolve() {
             Ok(connection) => {
                 let found = format!("{} (from {})", connection.config.url, connection.source);
                 findings.ok("connection", found);
-                checks::run_checks(&connection, &mut findings).await;
+                let checking = checks::run_checks(&connection, &mut findings);
+                if timeout(TOTAL_TIMEOUT, checking).await.is_err() {
+                    findings.give_up(TOTAL_TIMEOUT);
+                }
             }
             Err(error) => {
                 findings.fail(
@@ -59,17 +68,20 @@ impl Doctor {
                         "server",
                         "version",
                         "login",
+                        "authentication",
                         "permissions",
                         "controller",
                         "record",
                         "journal",
-                        "clock",
+                        "accounts",
                         "durability",
+                        "clock",
                     ],
                     "the address of the server is unknown",
                 );
             }
         }
+        findings.clear_line();
         let diagnosis = Diagnosis {
             healthy: findings.code == 0,
             checks: findings.checks,

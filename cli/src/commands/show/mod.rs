@@ -4,3 +4,4 @@ pub(crate) mod hosts;
 pub(crate) mod op;
 pub(crate) mod ops;
 pub(crate) mod shards;
+pub(crate) mod version;

@@ -1,0 +1,77 @@
+//! Checks what the host records say about the agents: their versions, their clocks, and whether two
+//! agents report for one host.
+
+use std::collections::BTreeSet;
+
+use scuttle_schemas::agents::TWO_AGENTS_NOTE;
+use scuttle_schemas::hosts::{HostRecord, HostStatus};
+
+use super::findings::Findings;
+use crate::client::controllers::ControllerInfo;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::client::teardown::format_host;
+
+/// The maximum number of hosts that a warning names.
+const MAX_NAMED: usize = 5;
+
+/// Lists the hosts, and adds a failure if two agents report for one of them, and a warning if an
+/// agent has another version than every controller. Adds nothing otherwise. If the hosts cannot be
+/// listed, another check reports that.
+pub(super) async fn check_agents(
+    client: &Client,
+    controllers: &[ControllerInfo],
+    findings: &mut Findings,
+) {
+    let Ok(list) = lists::list_hosts(client).await else {
+        return;
+    };
+    let conflicts: Vec<_> = list.hosts.iter().filter_map(describe_conflict).collect();
+    if !conflicts.is_empty() {
+        findings.fail(
+            "agents",
+            1,
+            conflicts.join("; "),
+            "find the second agent by its start time, stop it, and check which host's credentials it was given",
+        );
+    }
+    let versions: BTreeSet<_> = controllers.iter().map(|one| one.version.as_str()).collect();
+    if let Some(found) = describe_versions(&list.hosts, &versions) {
+        findings.warn(
+            "versions",
+            found,
+            "install the controller's version on these hosts, and restart their agents",
+        );
+    }
+}
+
+fn describe_conflict(host: &HostRecord) -> Option<String> {
+    let mut notes = host.notes.iter();
+    let note = notes.find(|note| note.as_str().starts_with(TWO_AGENTS_NOTE))?;
+    let host = format_host(&host.name, &host.host_uuid);
+    Some(format!("{host}: {}", note.as_str()))
+}
+
+/// Describes the agents whose version differs from those of all controllers. Returns `None` if no
+/// agent's version differs, or if no controller reports its version.
+fn describe_versions(hosts: &[HostRecord], controllers: &BTreeSet<&str>) -> Option<String> {
+    let differing = hosts.iter().filter_map(|host| {
+        let version = host.agent_version.as_ref()?.as_str();
+        let differs = !controllers.contains(version) && host.status != HostStatus::Decommissioned;
+        differs.then(|| format!("{} {version}", format_host(&host.name, &host.host_uuid)))
+    });
+    let differing: Vec<_> = differing.collect();
+    if controllers.is_empty() || differing.is_empty() {
+        return None;
+    }
+    let named = differing[..differing.len().min(MAX_NAMED)].join(", ");
+    let more = match differing.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let controllers: Vec<_> = controllers.iter().copied().collect();
+    Some(format!(
+        "agents have another version than the controller ({}): {named}{more}",
+        controllers.join(", ")
+    ))
+}
