@@ -184,6 +184,7 @@ impl Machine {
             agent_version: self.config.version.clone(),
             boot_id: self.config.boot_id,
             sequence: self.next_sequence(),
+            sent_at: Some(now.wall),
             interval_ms: self.config.interval_ms,
             page: MAX_PAGES,
             pages: MAX_PAGES,

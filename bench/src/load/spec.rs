@@ -135,6 +135,7 @@ pub(crate) fn heartbeat(host: &HostId, boot: BootId, sequence: u64) -> Heartbeat
         agent_version: "bench".into(),
         boot_id: boot,
         sequence,
+        sent_at: None,
         interval_ms: INTERVAL_MS,
         page: 1,
         pages: 1,

@@ -138,6 +138,7 @@ impl Swarm {
             agent_version: Text::from("1.0.0"),
             boot_id: BOOT,
             sequence: self.next_sequence(),
+            sent_at: None,
             interval_ms: 10_000,
             page: 1,
             pages: 1,

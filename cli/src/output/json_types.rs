@@ -227,7 +227,7 @@ pub(crate) struct ControllerVersion {
 pub(crate) struct Finding {
     /// The name of the check: `connection`, `server`, `version`, `payload`, `login`,
     /// `authentication`, `permissions`, `controller`, `record`, `page`, `journal`, `accounts`,
-    /// `agents`, `versions`, `durability` or `clock`.
+    /// `agents`, `clocks`, `versions`, `durability` or `clock`.
     pub(crate) check: &'static str,
     /// The verdict of the check.
     pub(crate) status: FindingStatus,

@@ -71,6 +71,8 @@ impl State {
         // Only the first page has the notes, so the other pages leave them as they are.
         let notes = if heartbeat.page == 1 {
             let notes = std::mem::take(&mut heartbeat.notes);
+            host.clock.record(now, heartbeat.sent_at);
+            let notes = host.clock.note_skew(notes);
             host.note_two_agents(now, carry_limit_note(notes, &host.row.notes))
         } else {
             host.row.notes.clone()

@@ -10,6 +10,7 @@ use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
 
 use crate::record::rows::{HostRow, ShardRow};
 use crate::state::delivery::Delivery;
+use crate::state::host_clock::HostClock;
 use crate::state::identifiers::HostIdentity;
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
@@ -49,6 +50,7 @@ pub(crate) struct Host {
     /// The time at which the agent was last able to read its inventory, as far as this process
     /// knows.
     pub(crate) inventory_seen_at: Option<Timestamp>,
+    pub(crate) clock: HostClock,
     /// The last sender of a stale heartbeat from an earlier boot than the current one.
     pub(crate) earlier_agent: Option<EarlierAgent>,
 }
@@ -104,6 +106,7 @@ impl Host {
             inventory: Inventory::default(),
             quarantined: false,
             inventory_seen_at: None,
+            clock: HostClock::default(),
             earlier_agent: None,
         }
     }

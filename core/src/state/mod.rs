@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub(crate) mod delivery;
 pub(crate) mod earlier_agent;
 pub(crate) mod host;
+pub(crate) mod host_clock;
 pub mod identifiers;
 mod insert;
 pub mod invariants;

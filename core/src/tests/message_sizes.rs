@@ -97,6 +97,7 @@ fn longest_heartbeats() -> [Heartbeat; 2] {
         agent_version: Text::from(long(512).as_str()),
         boot_id: BootId(Uuid::from_u128(1)),
         sequence: 1,
+        sent_at: None,
         interval_ms: 10_000,
         page: 1,
         pages: 1,

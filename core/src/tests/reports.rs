@@ -135,6 +135,7 @@ impl Scenario {
             agent_version: Text::from("1.0.0"),
             boot_id: report.boot,
             sequence: report.sequence,
+            sent_at: self.sent_at,
             interval_ms: 10_000,
             page,
             pages,

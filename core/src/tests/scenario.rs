@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     last_id: u128,
     /// The `inventory_error` in every heartbeat that is sent from now on.
     pub(crate) inventory_error: Option<&'static str>,
+    /// The `sent_at` in every heartbeat that is sent from now on.
+    pub(crate) sent_at: Option<Timestamp>,
     /// The `notes` in every heartbeat that is sent from now on.
     pub(crate) notes: &'static [&'static str],
     /// The evidence of each decky in every result that is sent from now on.
@@ -44,6 +46,7 @@ impl Scenario {
             journal: Vec::new(),
             last_id: 0,
             inventory_error: None,
+            sent_at: None,
             notes: &[],
             evidence: None,
         };
@@ -233,6 +236,7 @@ impl Scenario {
             journal: self.journal.clone(),
             last_id: self.last_id,
             inventory_error: self.inventory_error,
+            sent_at: self.sent_at,
             notes: self.notes,
             evidence: self.evidence.clone(),
         };

@@ -335,6 +335,9 @@ pub struct Heartbeat {
     pub boot_id: BootId,
     /// The sequence number of this report within the boot. A later report has a higher number.
     pub sequence: u64,
+    /// The time on the host's clock at which the heartbeat was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
     /// The interval between heartbeats in milliseconds, 1 to 3600000. Default: 10000.
     #[serde(
         default = "default_interval",
@@ -444,6 +447,10 @@ pub struct OtherAgent {
     /// heartbeat is stale then continues with a new boot id that sorts after this one.
     pub silent: bool,
 }
+
+/// The beginning of the note on a host whose clock differs from the controller's. Notes of agents
+/// never begin with this text.
+pub const CLOCK_SKEW_NOTE: &str = "the clock of this host is";
 
 /// The beginning of the note on a host for which two agents report. Notes of agents never begin
 /// with this text.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use scuttle_schemas::subjects;
 use scuttle_tests::servers::nats_server::NatsServer;
+use scuttle_tests::wait::current_timestamp;
 use scuttle_tests::{Client, Cluster, Controller, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
@@ -303,5 +304,29 @@ async fn doctor_gives_up_on_a_suspended_controller_and_says_what_it_waited_for()
     assert!(found.ends_with("permissions failed"), "{found}");
     let text = "still waiting for the controller and the server after 10 s";
     assert!(diagnosis.to_string().contains(text), "{diagnosis:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_fails_if_the_clock_of_a_host_differs_from_the_controllers() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    for (skew_ms, failed) in [(75_000, true), (0, false), (-75_000, true)] {
+        for _ in 0..2 {
+            let mut heartbeat = agent.next_heartbeat(None);
+            heartbeat.sent_at = Some(current_timestamp().plus_millis(skew_ms));
+            agent.send(&heartbeat).await?;
+        }
+        let code = u8::from(failed).into();
+        let (found, diagnosis) = run_doctor(&cli, &[], code).await?;
+        assert_eq!(found.contains("clocks failed"), failed, "{diagnosis:#}");
+        let note = "worker-a: the clock of this host is about 7";
+        assert_eq!(
+            diagnosis.to_string().contains(note),
+            failed,
+            "{diagnosis:#}"
+        );
+    }
     Ok(())
 }

@@ -88,6 +88,7 @@ impl FakeAgent {
             agent_version: "fake".into(),
             boot_id: self.boot,
             sequence: self.sequence,
+            sent_at: None,
             interval_ms: self.interval_ms,
             page: 1,
             pages: 1,

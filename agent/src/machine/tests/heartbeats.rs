@@ -29,6 +29,7 @@ fn a_heartbeat_contains_the_inventory_if_it_changed_or_is_requested() {
     );
     // Without a reply, it is unknown whether the controller has the inventory, so it is sent again.
     let again = agent.next_heartbeat(&one);
+    assert_eq!(again.sent_at, Some(agent.now.wall));
     assert!(again.shards.is_some() && again.sequence > asked.sequence);
     agent.accept_heartbeat(&again, false, false);
     agent.handle(Input::InventoryChanged);

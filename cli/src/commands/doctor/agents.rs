@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use scuttle_schemas::agents::TWO_AGENTS_NOTE;
+use scuttle_schemas::agents::{CLOCK_SKEW_NOTE, TWO_AGENTS_NOTE};
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 
 use super::findings::Findings;
@@ -15,8 +15,9 @@ use crate::client::teardown::format_host;
 /// The maximum number of hosts that a warning names.
 const MAX_NAMED: usize = 5;
 
-/// Lists the hosts, and adds a failure if two agents report for one of them, and a warning if an
-/// agent has another version than every controller. Adds nothing otherwise. If the hosts cannot be
+/// Lists the hosts. Adds a failure if two agents report for one of them or if the clock of one
+/// differs from the controller's, and a warning if an agent has another version than every
+/// controller. Adds nothing otherwise. If the hosts cannot be
 /// listed, another check reports that.
 pub(super) async fn check_agents(
     client: &Client,
@@ -26,13 +27,22 @@ pub(super) async fn check_agents(
     let Ok(list) = lists::list_hosts(client).await else {
         return;
     };
-    let conflicts: Vec<_> = list.hosts.iter().filter_map(describe_conflict).collect();
+    let conflicts = find_notes(&list.hosts, TWO_AGENTS_NOTE);
     if !conflicts.is_empty() {
         findings.fail(
             "agents",
             1,
             conflicts.join("; "),
             "find the second agent by its start time, stop it, and check which host's credentials it was given",
+        );
+    }
+    let clocks = find_notes(&list.hosts, CLOCK_SKEW_NOTE);
+    if !clocks.is_empty() {
+        findings.fail(
+            "clocks",
+            1,
+            clocks.join("; "),
+            "synchronize the clocks of these hosts and of the controllers with NTP: agents end teardowns at their deadlines",
         );
     }
     let versions: BTreeSet<_> = controllers.iter().map(|one| one.version.as_str()).collect();
@@ -45,11 +55,18 @@ pub(super) async fn check_agents(
     }
 }
 
-fn describe_conflict(host: &HostRecord) -> Option<String> {
-    let mut notes = host.notes.iter();
-    let note = notes.find(|note| note.as_str().starts_with(TWO_AGENTS_NOTE))?;
-    let host = format_host(&host.name, &host.host_uuid);
-    Some(format!("{host}: {}", note.as_str()))
+/// Returns the notes with this prefix on the hosts that are not decommissioned.
+fn find_notes(hosts: &[HostRecord], prefix: &str) -> Vec<String> {
+    let active = hosts
+        .iter()
+        .filter(|host| host.status != HostStatus::Decommissioned);
+    let found = active.filter_map(|host| {
+        let mut notes = host.notes.iter();
+        let note = notes.find(|note| note.as_str().starts_with(prefix))?;
+        let host = format_host(&host.name, &host.host_uuid);
+        Some(format!("{host}: {}", note.as_str()))
+    });
+    found.collect()
 }
 
 /// Describes the agents whose version differs from those of all controllers. Returns `None` if no

@@ -108,6 +108,7 @@ impl Simulation {
             agent_version: Text::from("foreign"),
             boot_id,
             sequence,
+            sent_at: None,
             interval_ms: self.plan.heartbeat_interval_ms,
             page: 1,
             pages: 1,

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use scuttle_controller::store::{Store, StoreError};
 
+use uuid::Uuid;
+
 use crate::simulation::{Simulation, note};
 use crate::state::controllers::leader_term::LeaderTerm;
 use crate::state::event::Event;
@@ -148,6 +150,8 @@ impl Simulation {
             return;
         };
         process.term = Some(LeaderTerm::new());
+        let proposed = (controller as u128 + 1) << 64 | u128::from(run);
+        process.state.ensure_record(Uuid::from_u128(proposed));
         note!(self, "controller {controller} became leader");
         self.oracle
             .for_controller(controller)

@@ -106,6 +106,11 @@ impl PartitionOracle {
                     && new.operations >= old.operations;
                 ensure(rises, GAPLESS_REVISIONS, || {
                     format!("meta goes from {before:?} to {meta:?}")
+                })?;
+                let is_kept = meta.record.is_some()
+                    && (before.record.is_none() || before.record == meta.record);
+                ensure(is_kept, NOTHING_LOST, || {
+                    format!("the record's identity goes from {before:?} to {meta:?}")
                 })
             }
             Change::Shard(row) => self.check_shard_put(row, all, transitions),
