@@ -10,6 +10,7 @@ use crate::commands::show::{hosts, op, ops, shards, version};
 use crate::commands::{doctor, evidence, watch};
 use crate::failure::Failure;
 use crate::output::format::Format;
+use crate::output::local_time;
 
 /// Tear down deckies (decoy containers) on a swarm of hosts, and follow every teardown to its end.
 ///
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
         default_value = "table"
     )]
     output: Format,
+    /// Show times in UTC instead of the local time zone. JSON always has UTC.
+    #[arg(long, global = true)]
+    utc: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +70,9 @@ impl Arguments {
     /// Runs the subcommand, and writes its result in the chosen format.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let format = self.output;
+        if self.utc {
+            local_time::use_utc();
+        }
         match self.verb {
             Verb::Teardown(verb) => verb.run(format).await,
             Verb::Shards(verb) => verb.run(format).await,

@@ -65,8 +65,9 @@ impl Failure {
                     | ErrorCode::OperationNotFound => 3,
                     _ => 4,
                 },
-                ClientError::HostNotFound(_) => 3,
+                ClientError::HostNotFound(_) | ClientError::OperationNotFound(_) => 3,
                 ClientError::AmbiguousHost { .. }
+                | ClientError::AmbiguousOperation { .. }
                 | ClientError::PermissionDenied { .. }
                 | ClientError::LoginRejected { .. } => 4,
                 ClientError::TimedOut { .. } => 5,

@@ -86,6 +86,19 @@ pub(crate) enum ClientError {
         /// A description of each of the hosts.
         hosts: Vec<String>,
     },
+    /// No operation on record has an id with this prefix.
+    #[error("no operation has an id that starts with {0}; `scuttle ops` lists the operations")]
+    OperationNotFound(String),
+    /// Several operations have an id with this prefix.
+    #[error(
+        "{prefix} is ambiguous: {} operations have an id that starts with it ({}); give more of the id",
+        .operations.len(), .operations.join("; ")
+    )]
+    AmbiguousOperation {
+        prefix: String,
+        /// The id and the target of each of the operations.
+        operations: Vec<String>,
+    },
     /// No controller has subscribed to the subject of the request.
     #[error(
         "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"

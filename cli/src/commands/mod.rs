@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod confirmation;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
+pub(crate) mod operation_ref;
 pub(crate) mod operations;
 pub(crate) mod shell;
 pub(crate) mod show;

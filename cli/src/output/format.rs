@@ -15,6 +15,8 @@ use crate::output::table::Table;
 pub(crate) enum Format {
     /// A table or text, for people.
     Table,
+    /// A table with all columns in full, however wide.
+    Wide,
     /// One JSON document.
     Json,
     /// One JSON record per line.
@@ -23,7 +25,7 @@ pub(crate) enum Format {
 
 impl Format {
     pub(crate) fn is_table(self) -> bool {
-        self == Self::Table
+        matches!(self, Self::Table | Self::Wide)
     }
 
     /// Writes one value: as `text` for people, or as one JSON document or line.
@@ -33,7 +35,7 @@ impl Format {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         match self {
-            Self::Table => write_text(&text()),
+            Self::Table | Self::Wide => write_text(&text()),
             Self::Json => write_json_document(value),
             Self::Jsonl => write_json_line(value),
         }
@@ -48,6 +50,7 @@ impl Format {
     ) -> Result<(), Failure> {
         match self {
             Self::Table => write_text(&table().render(terminal_width(), Colors::stdout())),
+            Self::Wide => write_text(&table().render(None, Colors::stdout())),
             Self::Json => write_json_document(document),
             Self::Jsonl => records.iter().try_for_each(write_json_line),
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod format;
 pub(crate) mod json_types;
+pub(crate) mod local_time;
 pub(crate) mod message;
 pub(crate) mod operation;
 pub(crate) mod progress;

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::operations::{OperationRecord, OperationState, explain_error};
 use scuttle_schemas::{Timestamp, escape_hidden};
 
 use crate::client::teardown::{Target, format_target};
-use crate::output::style::{self, Colors, Tone, format_duration, format_relative};
+use crate::output::local_time;
+use crate::output::style::{self, Colors, Tone, format_age, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
 
 /// Formats the target of an operation for a table: `worker-a/decky-03`, or `worker-a` for the whole
@@ -109,20 +110,21 @@ fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stat
     lines.push(("deckies", if counts.is_empty() { none } else { counts }));
     if let Some(waiting) = &operation.waiting_for {
         let detail = style::shorten_times(&waiting.detail);
-        let since = format_relative(waiting.since, now);
-        lines.push(("waiting for", format!("{detail}; since {since}")));
+        let age = format_age(waiting.since, now);
+        lines.push(("waiting for", format!("{detail} (waiting for {age})")));
         let next = waiting.next_attempt_at;
         let next = next.map(|next| format_relative(next, now));
         lines.extend(next.map(|next| ("next attempt", next)));
     }
     let error = operation.error.as_ref();
-    lines.extend(error.map(|error| ("error", style::explain_error(error.as_str()).to_owned())));
+    lines.extend(error.map(|error| ("error", explain_error(error.as_str()).into_owned())));
     lines.extend(suggest_next_step(operation).map(|step| ("next step", step)));
     lines
 }
 
 fn format_time(at: Timestamp, now: Timestamp) -> String {
-    format!("{at} ({})", format_relative(at, now))
+    let time = local_time::format_date_and_time(at);
+    format!("{time} ({})", format_relative(at, now))
 }
 
 /// Returns the next step for the operator, or `None` if no step is useful in the operation's state.
@@ -225,11 +227,11 @@ mod tests {
   host          h-1
   requested by  alice
   reason        rotating lures
-  accepted      2026-11-23T09:11:49.000Z (1 min ago)
+  accepted      2026-11-23 09:11:49 UTC (1 min ago)
   sent          3 times
-  deadline      2026-11-23T09:21:49.000Z (in 9 min)
+  deadline      2026-11-23 09:21:49 UTC (in 9 min)
   deckies       2 pending
-  waiting for   host offline since 09:00:00Z; since 1 min ago
+  waiting for   host offline since 09:00:00 UTC (waiting for 1 min)
   next attempt  in 10 s
   next step     `scuttle cancel {id}` cancels the operation
 

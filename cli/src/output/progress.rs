@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
+use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome, explain_error};
 use scuttle_schemas::{DeckyId, OperationId, escape_hidden};
 use unicode_width::UnicodeWidthStr;
 
@@ -191,7 +191,7 @@ impl OperationBars {
                 (outcome, _) => style::outcome_label(outcome),
             };
             let detail = shard.error.as_ref().map_or(String::new(), |error| {
-                format!(": {}", escape_hidden(error.as_str()))
+                format!(": {}", escape_hidden(&explain_error(error.as_str())))
             });
             line.set_message(format_message(&Step { label, detail }, false, colors));
             last = line.clone();
@@ -257,7 +257,8 @@ fn current_step(operation: &OperationRecord) -> Step {
                 let _ = write!(detail, ": {counts}");
             }
             if let Some(error) = &operation.error {
-                let _ = write!(detail, ": {}", escape_hidden(error.as_str()));
+                let error = explain_error(error.as_str());
+                let _ = write!(detail, ": {}", escape_hidden(&error));
             }
         }
     }
@@ -292,7 +293,7 @@ mod tests {
         let offline = "host offline since 2026-11-24T10:05:42.623Z";
         assert_eq!(
             shorten_waiting_detail(offline),
-            "host offline since 10:05:42Z"
+            "host offline since 10:05:42 UTC"
         );
     }
 }

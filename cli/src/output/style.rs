@@ -3,10 +3,13 @@
 
 use std::io::{self, IsTerminal};
 
+use jiff::tz::TimeZone;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{Note, Timestamp, escape_hidden};
+
+use crate::output::local_time;
 
 /// The meaning of a colour. Text must be understandable without its colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,7 +144,19 @@ pub(crate) fn format_relative(at: Timestamp, now: Timestamp) -> String {
     match format_span(millis.unsigned_abs()) {
         None => "now".to_owned(),
         Some(span) if millis > 0 => format!("{span} ago"),
-        Some(span) => format!("in {span}"),
+        Some(_) => format!("in {}", format_rounded_up(millis.unsigned_abs())),
+    }
+}
+
+/// Formats a time span like `format_span`, but rounded up: right after a request with a timeout of
+/// 10 minutes, the deadline is in `10 min`.
+fn format_rounded_up(millis: u64) -> String {
+    let seconds = millis.div_ceil(1000);
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..=3_540 => format!("{} min", seconds.div_ceil(60)),
+        3_541..=82_800 => format!("{} h", seconds.div_ceil(3600)),
+        _ => format!("{} d", seconds.div_ceil(86_400)),
     }
 }
 
@@ -171,15 +186,19 @@ pub(crate) fn format_duration(millis: i64) -> String {
 }
 
 /// Shortens the timestamps in a text to the time of day: `2026-11-24T10:05:42.623Z` becomes
-/// `10:05:42Z`. Also escapes hidden characters.
+/// `11:05:42 CET`, or the time in UTC with `--utc`. Also escapes hidden characters.
 pub(crate) fn shorten_times(text: &str) -> String {
+    shorten_times_in(text, local_time::zone())
+}
+
+fn shorten_times_in(text: &str, zone: &TimeZone) -> String {
     let shorten = |word: &str| {
         let time = word.trim_end_matches([',', ':', ';']);
-        let is_time = time.len() == 24 && time.parse::<Timestamp>().is_ok();
-        if is_time {
-            format!("{}Z{}", &time[11..19], &word[time.len()..])
-        } else {
-            word.to_owned()
+        match time.parse::<Timestamp>() {
+            Ok(at) if time.len() == 24 => {
+                local_time::format_time_of_day(at, zone) + &word[time.len()..]
+            }
+            _ => word.to_owned(),
         }
     };
     escape_hidden(text)
@@ -187,15 +206,6 @@ pub(crate) fn shorten_times(text: &str) -> String {
         .map(shorten)
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// Returns a text for people in place of an error that the controller reports as one word.
-pub(crate) fn explain_error(error: &str) -> &str {
-    match error {
-        "undelivered" => "the host's agent never received it",
-        "unfinished" => "the agent started but did not report back in time",
-        error => error,
-    }
 }
 
 /// Joins the notes of a host's agent into one line.
@@ -216,7 +226,9 @@ pub(crate) fn format_decky_count(count: usize) -> String {
 mod tests {
     use scuttle_schemas::Timestamp;
 
-    use super::{Colors, Tone, format_age, format_duration, format_relative, shorten_times};
+    use jiff::tz::TimeZone;
+
+    use super::{Colors, Tone, format_age, format_duration, format_relative, shorten_times_in};
 
     #[test]
     fn times_and_durations_are_shown_in_readable_units() {
@@ -230,6 +242,11 @@ mod tests {
             (-3_600_000, "1 h ago"),
             (-200_000_000, "2 d ago"),
             (180_000, "in 3 min"),
+            (1_001, "in 2 s"),
+            (59_001, "in 1 min"),
+            (599_100, "in 10 min"),
+            (3_541_000, "in 1 h"),
+            (86_400_000, "in 1 d"),
         ] {
             assert_eq!(format_relative(now.plus_millis(millis), now), text);
         }
@@ -250,11 +267,10 @@ mod tests {
     #[test]
     fn timestamps_in_a_text_are_shortened_to_the_time_of_day() {
         let text = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1";
-        assert_eq!(
-            shorten_times(text),
-            "the agent said at 10:05:42Z: stopping, 0 of 1"
-        );
-        assert_eq!(shorten_times("no time"), "no time");
+        let shorten = |text: &str| shorten_times_in(text, &TimeZone::UTC);
+        let shown = shorten(text);
+        assert_eq!(shown, "the agent said at 10:05:42 UTC: stopping, 0 of 1");
+        assert_eq!(shorten("no time"), "no time");
     }
 
     #[test]

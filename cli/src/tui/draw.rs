@@ -6,6 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState, Wrap};
 use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::explain_error;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{Text, Timestamp, escape_hidden};
 use unicode_width::UnicodeWidthStr;
@@ -270,7 +271,7 @@ impl Scene<'_> {
         let state = |label: StateLabel| (label.tone, label.text());
         let text = |text: &str| styled(Tone::Plain, text);
         let error = |tone, error: Option<&Text>| {
-            styled(tone, style::explain_error(error.map_or("", Text::as_str)))
+            styled(tone, &explain_error(error.map_or("", Text::as_str)))
         };
         Some(match key {
             RowKey::Host(id) => {

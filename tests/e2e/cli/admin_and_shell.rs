@@ -182,6 +182,10 @@ async fn a_shell_is_offered_the_hosts_deckies_and_operations_of_the_swarm() -> T
         ),
         (&["teardown", "worker-b", "--decky", ""], &["other-01"]),
         (&["op", "01"], &[&id]),
+        (&["cancel", "01"], &[&id]),
+        // The operation has not failed, and its decky is already being torn down.
+        (&["retry", "01"], &[]),
+        (&["teardown", "worker-a", "--decky", ""], &[]),
         (
             &["shards", "--state", "tea"],
             &["tearing_down", "teardown_failed"],

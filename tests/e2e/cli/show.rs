@@ -50,8 +50,16 @@ async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
         (&["shards", "worker-a", "--state", "running"], &["decky-02"]),
         (
             &["ops", "--host", "worker-a"],
-            &["worker-a/decky-01", "✗ failed", "operator", "1 failed", &id],
+            &[
+                "worker-a/decky-01",
+                "✗ failed",
+                "operator",
+                "1 failed",
+                &id[..13],
+            ],
         ),
+        (&["ops", "-o", "wide"], &[&id]),
+        (&["op", &id[..13]], &["teardown of worker-a/decky-01", &id]),
         (
             &["op", &id],
             &[
@@ -293,5 +301,78 @@ async fn version_shows_the_client_the_controllers_and_the_agents() -> TestResult
     let versions = cli.run_json(&["version"], 0, "cli/versions").await?;
     assert_eq!(versions["client"], version);
     assert!(versions["error"].is_string(), "{versions:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operation_is_named_by_the_beginning_of_its_id() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let first = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let second = cluster.operator.tear_down(&agent.host, "decky-02").await?;
+    let [first, second] = [first, second].map(|one| one.operation_id.to_string());
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let same = first.bytes().zip(second.bytes());
+    let common = same.take_while(|(one, other)| one == other).count();
+    // The first six digits of an id change every four hours.
+    let ambiguous = cli.run(&["op", &first[..6]]).await?;
+    ambiguous.expect_failure(4, &["ambiguous", &first, &second, "worker-a/decky-02"])?;
+    let nothing = cli.run(&["cancel", "ffff"]).await?;
+    nothing.expect_failure(3, &["starts with ffff", "scuttle ops"])?;
+    let invalid = cli.run(&["retry", "decky-01"]).await?;
+    invalid.expect_failure(2, &["decky-01", "an operation id looks like"])?;
+    let cancelled = cli.run(&["cancel", &second[..=common]]).await?;
+    let shown = cancelled.expect_success()?;
+    assert!(shown.contains("decky-02 on worker-a"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_is_sorted_by_the_given_column() -> TestResult {
+    let cluster = Cluster::start().await?;
+    cluster.start_agent("worker-b", &["decky-01"]).await?;
+    cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let names = async |arguments: &[&str], field: &str| -> anyhow::Result<Vec<Value>> {
+        let records = cli.run_jsonl(arguments).await?;
+        Ok(records.iter().map(|one| one[field].clone()).collect())
+    };
+    let sorted = names(&["hosts", "--sort", "name"], "name").await?;
+    assert_eq!(sorted, ["worker-a", "worker-b"]);
+    let sorted = names(&["hosts", "--sort", "-deckies"], "name").await?;
+    assert_eq!(sorted, ["worker-a", "worker-b"]);
+    let sorted = names(&["hosts", "--sort=deckies"], "name").await?;
+    assert_eq!(sorted, ["worker-b", "worker-a"]);
+    let sorted = names(&["shards", "worker-a", "--sort=-decky"], "decky_id").await?;
+    assert_eq!(sorted, ["decky-02", "decky-01"]);
+    let wrong = cli.run(&["ops", "--sort", "colour"]).await?;
+    wrong.expect_failure(2, &["target, status, age, user"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn times_are_local_unless_utc_is_given_and_json_has_utc() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let id = accepted.operation_id.to_string();
+    let server = &cluster.servers[0];
+    let mut environment = Vec::from(server.environment(Role::Viewer));
+    environment.push(("SCUTTLE_NATS_URL", server.url()));
+    // A zone without a name in the database of time zones, four and a half hours before UTC.
+    environment.push(("TZ", "TST4:30".to_owned()));
+    let cli = Cli::with_environment(&cluster, environment)?;
+    let local = cli.run(&["op", &id]).await?.expect_success()?;
+    assert!(local.contains(" TST ("), "{local}");
+    let utc = cli.run(&["op", &id, "--utc"]).await?.expect_success()?;
+    let deadline = accepted.deadline.to_string();
+    let (date, time) = (&deadline[..10], &deadline[11..19]);
+    assert!(utc.contains(&format!("{date} {time} UTC")), "{utc}");
+    let json = cli.run_json(&["op", &id], 0, "operation_get_reply").await?;
+    assert_eq!(json["operation"]["deadline"], deadline);
     Ok(())
 }

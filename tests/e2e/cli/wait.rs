@@ -103,7 +103,7 @@ async fn wait_ends_when_the_operation_times_out() -> TestResult {
     let ended = cli.run(&arguments).await?;
     assert_eq!(ended.code, 5, "{ended:?}");
     assert!(
-        ended.stdout.contains("! timed out") && ended.stdout.contains("undelivered"),
+        ended.stdout.contains("! timed out") && ended.stdout.contains("never received it"),
         "{ended:?}"
     );
     Ok(())
@@ -121,12 +121,23 @@ async fn start_waiting(cli: &Cli, agent: &mut FakeAgent) -> Result<(Process, Ope
 
 #[tokio::test]
 async fn ctrl_c_stops_waiting_and_leaves_the_teardown_running() -> TestResult {
+    check_signal("INT", 130).await
+}
+
+#[tokio::test]
+async fn sigterm_stops_waiting_and_leaves_the_teardown_running() -> TestResult {
+    check_signal("TERM", 143).await
+}
+
+/// Sends a signal to a command that waits. The command ends with this exit code, and the teardown
+/// continues.
+async fn check_signal(signal: &str, code: i32) -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
     let cli = Cli::with_role(&cluster, Role::Operator)?;
     let (mut process, operation) = start_waiting(&cli, &mut agent).await?;
-    process.send_signal("INT").await?;
-    assert_eq!(process.wait_for_exit().await?.code(), Some(130));
+    process.send_signal(signal).await?;
+    assert_eq!(process.wait_for_exit().await?.code(), Some(code));
     let log = process.log();
     assert!(
         log.contains("the teardown continues") && log.contains(&format!("scuttle op {operation}")),

@@ -278,6 +278,7 @@ fn check_page(controllers: &[ControllerInfo], findings: &mut Findings) {
 }
 
 /// The difference between the controller's clock and the clock of this machine.
+#[derive(Debug, Clone, Copy)]
 enum ClockSkew {
     /// The controller's clock minus this machine's, in milliseconds.
     Measured(i64),

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use futures_util::future::join_all;
-use scuttle_schemas::OperationId;
-use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
 
 use super::submit::report_replies;
@@ -11,6 +10,7 @@ use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::teardown::{TeardownOptions, retry_teardown, select_retry_targets};
+use crate::commands::operation_ref::OperationRef;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -26,9 +26,10 @@ use crate::parse::parse_timeout_s;
   scuttle retry 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 --wait
   scuttle retry --host worker-a")]
 pub(crate) struct Retry {
-    /// ID of an ended operation, to retry the deckies that it failed to tear down.
-    #[arg(value_name = "ID", add = candidates::complete_operations(), required_unless_present = "host", conflicts_with = "host")]
-    id: Option<OperationId>,
+    /// ID of an ended operation, or the beginning of the ID: retries the deckies that the operation
+    /// failed to tear down.
+    #[arg(value_name = "ID", add = candidates::complete_operations(may_have_failed), required_unless_present = "host", conflicts_with = "host")]
+    id: Option<OperationRef>,
     /// Retry all deckies on this host (name or ID) whose teardown failed.
     #[arg(long, add = candidates::complete_hosts())]
     host: Option<String>,
@@ -53,7 +54,7 @@ impl Retry {
         let client = Client::connect(&self.nats.resolve()?).await?;
         let (host_uuid, operation) = match (&self.id, &self.host) {
             (Some(id), _) => {
-                let operation = lists::get_operation(&client, *id).await?;
+                let operation = lists::get_operation(&client, id.resolve(&client).await?).await?;
                 (operation.host_uuid.clone(), Some(operation))
             }
             (None, host) => {
@@ -120,4 +121,9 @@ fn explain_nothing_to_retry(failed: &[ShardRecord], operation: Option<&Operation
         )
     };
     format!("the teardown of {target} has ended ({state}), and {rest}")
+}
+
+/// Returns whether an operation in this state may have left deckies that can be retried.
+fn may_have_failed(state: OperationState) -> bool {
+    matches!(state, OperationState::Failed | OperationState::TimedOut)
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
+use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome, explain_error};
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{OperationId, subjects};
 
@@ -285,7 +285,7 @@ fn build_ended_table(teardowns: &[Teardown]) -> Table {
             label.into(),
             format_counts(operation).into(),
             format_duration(finished.millis_since(operation.accepted_at)).into(),
-            Cell::styled(Tone::Error, error),
+            Cell::styled(Tone::Error, &explain_error(error)),
         ]);
         let failed = operation.shards.iter().flatten();
         let failed = failed.filter(|shard| shard.outcome == ShardOutcome::Failed);
@@ -294,7 +294,7 @@ fn build_ended_table(teardowns: &[Teardown]) -> Table {
             let mut row: [Cell; 5] = Default::default();
             row[0] = format!("  {}", shard.decky_id).into();
             row[1] = style::outcome_label(shard.outcome).into();
-            row[4] = Cell::styled(Tone::Error, error);
+            row[4] = Cell::styled(Tone::Error, &explain_error(error));
             table.add_row(row);
         }
     }

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use scuttle_schemas::operations::{OperationRecord, OperationsUpdated};
 use scuttle_schemas::{OperationId, ReadError, Timestamp, read, subjects};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::client::lists::{self, OperationsFilter};
@@ -42,6 +43,8 @@ const DEADLINE_GRACE_MS: i64 = 30_000;
 
 /// The conventional exit code of a process that was ended by SIGINT.
 const SIGINT_EXIT_CODE: u8 = 130;
+/// The conventional exit code of a process that was ended by SIGTERM.
+const SIGTERM_EXIT_CODE: u8 = 143;
 
 struct Waiter<'a> {
     client: &'a Client,
@@ -53,7 +56,7 @@ struct Waiter<'a> {
 
 /// Waits until all operations have ended, and returns them with the outcomes of their shards.
 ///
-/// Ctrl-C stops waiting and leaves the operations running.
+/// Ctrl-C and SIGTERM stop waiting and leave the operations running.
 ///
 /// # Errors
 ///
@@ -62,7 +65,7 @@ struct Waiter<'a> {
 /// - The subscription or the first poll fails, or the connection is closed.
 /// - The controller rejects a request, for example because an operation does not exist.
 /// - A poll gets no reply, and all deadlines passed more than [`DEADLINE_GRACE_MS`] ago.
-/// - The user presses Ctrl-C.
+/// - The process receives SIGINT (Ctrl-C) or SIGTERM.
 pub(crate) async fn wait_for_operations(
     client: &Client,
     ids: &[OperationId],
@@ -77,10 +80,10 @@ pub(crate) async fn wait_for_operations(
     };
     tokio::select! {
         result = waiter.run(ids, &mut broadcasts) => result?,
-        _ = tokio::signal::ctrl_c() => {
+        code = interrupted() => {
             waiter.progress.freeze();
             report_interrupt(ids);
-            return Err(Failure::AlreadyReported(SIGINT_EXIT_CODE));
+            return Err(Failure::AlreadyReported(code));
         }
     }
     waiter.progress.clear();
@@ -203,6 +206,21 @@ impl Waiter<'_> {
             ids.join(", ")
         );
         Err(Failure::AlreadyReported(5))
+    }
+}
+
+/// Returns when the process receives SIGINT or SIGTERM, with the exit code of a process that the
+/// signal has ended. Ignores SIGTERM if it cannot be handled.
+async fn interrupted() -> u8 {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => SIGINT_EXIT_CODE,
+        _ = terminated => SIGTERM_EXIT_CODE,
     }
 }
 

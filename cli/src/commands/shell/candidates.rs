@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::{Command, Parser};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
-use scuttle_schemas::shards::ShardsListRequest;
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::{ShardState, ShardsListRequest};
 use scuttle_settings::layers::parse_from;
 
 use crate::client::connection::ConnectionArgs;
@@ -39,11 +41,21 @@ pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap:
         .try_complete(std::env::args_os(), directory.as_deref())
 }
 
-/// Returns a completer for the names of hosts.
+/// Returns a completer for the names of all hosts, including decommissioned ones.
+pub(crate) fn complete_all_hosts() -> ArgValueCompleter {
+    complete_hosts_if(|_| true)
+}
+
+/// Returns a completer for the names of the hosts that are not decommissioned.
 pub(crate) fn complete_hosts() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| {
+    complete_hosts_if(|status| status != HostStatus::Decommissioned)
+}
+
+fn complete_hosts_if(is_offered: fn(HostStatus) -> bool) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |typed: &OsStr| {
         let hosts = query(async |client| Some(lists::list_hosts(&client).await.ok()?.hosts));
-        let offered = hosts.into_iter().flatten().map(|host| {
+        let hosts = hosts.into_iter().flatten();
+        let offered = hosts.filter(|host| is_offered(host.status)).map(|host| {
             let help = format!(
                 "{}, {}",
                 style::host_label(host.status).word,
@@ -69,7 +81,10 @@ pub(crate) fn complete_deckies() -> ArgValueCompleter {
             };
             Some(lists::list_shards(&client, request).await.ok()?.shards)
         });
-        let offered = shards.into_iter().flatten().map(|shard| {
+        // A decky that is being torn down needs no other request.
+        let mut shards = shards.unwrap_or_default();
+        shards.retain(|shard| shard.state != ShardState::TearingDown);
+        let offered = shards.into_iter().map(|shard| {
             let state = style::shard_label(shard.state).word;
             let help = format!("{}, {state}", shard.host_name);
             (shard.decky_id.to_string(), help)
@@ -78,15 +93,18 @@ pub(crate) fn complete_deckies() -> ArgValueCompleter {
     })
 }
 
-/// Returns a completer for the ids of the newest operations.
-pub(crate) fn complete_operations() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| {
+/// Returns a completer for the ids of the newest operations in the states that `is_offered`
+/// selects.
+pub(crate) fn complete_operations(is_offered: fn(OperationState) -> bool) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |typed: &OsStr| {
         let operations = query(async |client| {
             let filter = OperationsFilter::default();
             let list = lists::list_operations(&client, &filter, MAX_OPERATIONS).await;
             Some(list.ok()?.operations)
         });
-        let offered = operations.into_iter().flatten().map(|operation| {
+        let mut operations = operations.unwrap_or_default();
+        operations.retain(|operation| is_offered(operation.state));
+        let offered = operations.into_iter().map(|operation| {
             let help = format!(
                 "{}, {}",
                 format_operation_target(&operation),

@@ -1,9 +1,12 @@
 //! `scuttle hosts`: lists hosts.
 
-use clap::Args;
+use std::cmp::Ordering;
+
+use clap::{Args, ValueEnum};
 use scuttle_schemas::Text;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 
+use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -20,12 +23,12 @@ use crate::parse::parse_state;
 #[command(after_help = "Examples:
   scuttle hosts
   scuttle hosts worker-a
-  scuttle hosts --status offline
+  scuttle hosts --status offline --sort last-seen
   scuttle hosts --all                      # include decommissioned hosts
   scuttle hosts -o jsonl | jq -r 'select(.status == \"offline\").name'")]
 pub(crate) struct Hosts {
     /// List only this host (name or ID).
-    #[arg(add = candidates::complete_hosts())]
+    #[arg(add = candidates::complete_all_hosts())]
     host: Option<String>,
     /// List only hosts with this status; can be repeated.
     #[arg(long = "status", value_name = "STATUS", help = "List only hosts with this status: enrolled, online, offline or decommissioned; can be repeated", value_parser = parse_state::<HostStatus>)]
@@ -33,8 +36,33 @@ pub(crate) struct Hosts {
     /// Include decommissioned hosts.
     #[arg(long)]
     all: bool,
+    #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
+    sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
     nats: ConnectionArgs,
+}
+
+const SORT_HELP: &str = "Sort by name, status, deckies, open or last-seen. A leading - reverses the order, as in --sort=-deckies";
+
+/// The columns by which the list can be sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortColumn {
+    Name,
+    Status,
+    Deckies,
+    Open,
+    LastSeen,
+}
+
+fn compare(column: SortColumn, one: &HostRecord, other: &HostRecord) -> Ordering {
+    match column {
+        SortColumn::Name => one.name.cmp(&other.name),
+        SortColumn::Status => one.status.cmp(&other.status),
+        SortColumn::Deckies => one.shards.cmp(&other.shards),
+        SortColumn::Open => one.open_operations.cmp(&other.open_operations),
+        // The host that was silent for the longest time comes first.
+        SortColumn::LastSeen => one.last_heartbeat.cmp(&other.last_heartbeat),
+    }
 }
 
 impl Hosts {
@@ -50,6 +78,9 @@ impl Hosts {
             (statuses, _) => statuses.contains(&host.status),
         };
         list.hosts.retain(is_listed);
+        if let Some(sort) = self.sort {
+            sort.apply(&mut list.hosts, compare);
+        }
         if list.hosts.is_empty() && format.is_table() {
             if self.statuses.is_empty() {
                 eprintln!("No hosts. `scuttle enroll NAME` adds a host.");

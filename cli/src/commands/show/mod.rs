@@ -4,4 +4,5 @@ pub(crate) mod hosts;
 pub(crate) mod op;
 pub(crate) mod ops;
 pub(crate) mod shards;
+mod sort;
 pub(crate) mod version;

@@ -1,13 +1,13 @@
 //! `scuttle op`: describes one operation.
 
 use clap::Args;
-use scuttle_schemas::OperationId;
 use scuttle_schemas::operations::OperationGetReply;
 
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::clock;
+use crate::commands::operation_ref::OperationRef;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
@@ -18,12 +18,12 @@ use crate::output::style::Colors;
 /// decky.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11
+  scuttle op 01997c3e-5f1a
   scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 -o json | jq .operation.waiting_for")]
 pub(crate) struct Op {
-    /// ID of the operation.
-    #[arg(value_name = "ID", add = candidates::complete_operations())]
-    id: OperationId,
+    /// ID of the operation, or the beginning of the ID.
+    #[arg(value_name = "ID", add = candidates::complete_operations(|_| true))]
+    id: OperationRef,
     #[command(flatten)]
     nats: ConnectionArgs,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Op {
 impl Op {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         let client = Client::connect(&self.nats.resolve()?).await?;
-        let operation = lists::get_operation(&client, self.id).await?;
+        let operation = lists::get_operation(&client, self.id.resolve(&client).await?).await?;
         if format == Format::Jsonl {
             return format::write_json_line(&operation);
         }

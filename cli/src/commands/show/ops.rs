@@ -1,15 +1,18 @@
 //! `scuttle ops`: lists operations.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use scuttle_schemas::Timestamp;
-use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::operations::{OperationRecord, OperationState, explain_error};
 
+use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists::{self, OperationsFilter};
 use crate::client::nats_client::Client;
 use crate::clock;
+use crate::commands::operation_ref::unique_prefix_length;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -24,10 +27,11 @@ use crate::parse::parse_state;
   scuttle ops
   scuttle ops --host worker-a --state failed --state timed_out
   scuttle ops --user alice --since 24h
+  scuttle ops --sort=-age --limit 200
   scuttle ops --limit 1000 -o jsonl")]
 pub(crate) struct Ops {
     /// List only operations on this host (name or ID).
-    #[arg(long, add = candidates::complete_hosts())]
+    #[arg(long, add = candidates::complete_all_hosts())]
     host: Option<String>,
     /// List only operations in this state; can be repeated.
     #[arg(long = "state", value_name = "STATE", help = "List only operations in this state: queued, running, succeeded, failed, timed_out or cancelled; can be repeated", value_parser = parse_state::<OperationState>, add = candidates::complete_operation_states())]
@@ -41,8 +45,36 @@ pub(crate) struct Ops {
     /// Maximum number of operations to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
+    sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
     nats: ConnectionArgs,
+}
+
+const SORT_HELP: &str = "Sort the listed operations by target, status, age or user. A leading - reverses the order, as in --sort=-age";
+
+/// The columns by which the list can be sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortColumn {
+    Target,
+    Status,
+    Age,
+    User,
+}
+
+fn compare(column: SortColumn, one: &OperationRecord, other: &OperationRecord) -> Ordering {
+    match column {
+        SortColumn::Target => {
+            let target = |operation: &OperationRecord| {
+                (operation.host_name.clone(), operation.decky_id.clone())
+            };
+            target(one).cmp(&target(other))
+        }
+        SortColumn::Status => one.state.cmp(&other.state),
+        // The youngest operation comes first.
+        SortColumn::Age => other.accepted_at.cmp(&one.accepted_at),
+        SortColumn::User => one.requested_by.cmp(&other.requested_by),
+    }
 }
 
 impl Ops {
@@ -63,7 +95,10 @@ impl Ops {
             user: self.user,
             since,
         };
-        let list = lists::list_operations(&client, &filter, max).await?;
+        let mut list = lists::list_operations(&client, &filter, max).await?;
+        if let Some(sort) = self.sort {
+            sort.apply(&mut list.operations, compare);
+        }
         if list.operations.is_empty() && format.is_table() {
             let found = if filter == OperationsFilter::default() {
                 "No operations."
@@ -78,11 +113,18 @@ impl Ops {
                 list.operations.len()
             );
         }
-        format.write_list(&list, &list.operations, || build_table(&list.operations))
+        let id_length = match format {
+            Format::Wide => usize::MAX,
+            _ => unique_prefix_length(&list.operations),
+        };
+        format.write_list(&list, &list.operations, || {
+            build_table(&list.operations, id_length)
+        })
     }
 }
 
-fn build_table(operations: &[OperationRecord]) -> Table {
+/// Builds the table. Ids are shortened to `id_length` characters.
+fn build_table(operations: &[OperationRecord], id_length: usize) -> Table {
     let mut table = Table::new(&[
         Column::new("TARGET"),
         Column::new("STATUS"),
@@ -94,6 +136,9 @@ fn build_table(operations: &[OperationRecord]) -> Table {
     ]);
     let now = clock::now();
     for operation in operations {
+        let id: String = (operation.operation_id.to_string().chars())
+            .take(id_length)
+            .collect();
         let age = style::format_age(operation.accepted_at, now);
         table.add_row([
             format_operation_target(operation).into(),
@@ -102,7 +147,7 @@ fn build_table(operations: &[OperationRecord]) -> Table {
             message_cell(operation),
             operation.requested_by.as_str().into(),
             format_counts(operation).into(),
-            operation.operation_id.to_string().into(),
+            id.into(),
         ]);
     }
     table
@@ -112,7 +157,7 @@ fn build_table(operations: &[OperationRecord]) -> Table {
 /// operation is waiting for. The cell is empty if there is neither.
 fn message_cell(operation: &OperationRecord) -> Cell {
     match (&operation.error, &operation.waiting_for) {
-        (Some(error), _) => Cell::styled(Tone::Error, style::explain_error(error.as_str())),
+        (Some(error), _) => Cell::styled(Tone::Error, &explain_error(error.as_str())),
         (None, Some(waiting)) => Cell::from(waiting.detail.as_ref()),
         (None, None) => Cell::default(),
     }

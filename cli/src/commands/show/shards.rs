@@ -1,8 +1,12 @@
 //! `scuttle shards`: lists the deckies of all hosts.
 
-use clap::Args;
+use std::cmp::Ordering;
+
+use clap::{Args, ValueEnum};
+use scuttle_schemas::operations::explain_error;
 use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
 
+use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -27,8 +31,31 @@ pub(crate) struct Shards {
     /// List only deckies in this state.
     #[arg(long, help = "List only deckies in this state: pending, running, degraded, failed, tearing_down or teardown_failed", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
     state: Option<ShardState>,
+    #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
+    sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
     nats: ConnectionArgs,
+}
+
+const SORT_HELP: &str = "Sort by host, decky, status or last-seen. A leading - reverses the order, as in --sort=-last-seen";
+
+/// The columns by which the list can be sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortColumn {
+    Host,
+    Decky,
+    Status,
+    LastSeen,
+}
+
+fn compare(column: SortColumn, one: &ShardRecord, other: &ShardRecord) -> Ordering {
+    match column {
+        SortColumn::Host => one.host_name.cmp(&other.host_name),
+        SortColumn::Decky => one.decky_id.cmp(&other.decky_id),
+        SortColumn::Status => one.state.cmp(&other.state),
+        // The decky that was not seen for the longest time comes first.
+        SortColumn::LastSeen => one.last_seen.cmp(&other.last_seen),
+    }
 }
 
 impl Shards {
@@ -43,7 +70,10 @@ impl Shards {
             state: self.state,
             ..ShardsListRequest::default()
         };
-        let list = lists::list_shards(&client, request).await?;
+        let mut list = lists::list_shards(&client, request).await?;
+        if let Some(sort) = self.sort {
+            sort.apply(&mut list.shards, compare);
+        }
         if list.shards.is_empty() && format.is_table() {
             let found = if self.host.is_none() && self.state.is_none() {
                 "No deckies."
@@ -75,7 +105,7 @@ fn build_table(shards: &[ShardRecord]) -> Table {
             style::shard_label(shard.state).into(),
             Cell::styled(
                 Tone::Error,
-                style::explain_error(shard.last_error.as_ref().map_or("", |error| error.as_str())),
+                &explain_error(shard.last_error.as_ref().map_or("", |error| error.as_str())),
             ),
             Cell::styled(Tone::Dim, &last_seen),
             shard.services.join(",").into(),

@@ -36,7 +36,7 @@ impl Watch {
         }
         let client = Client::connect(&self.nats.resolve()?).await?;
         match format {
-            Format::Table => screen::run(client).await,
+            Format::Table | Format::Wide => screen::run(client).await,
             Format::Json => json_stream::write_snapshot(&client).await,
             Format::Jsonl => json_stream::run(&client).await,
         }
