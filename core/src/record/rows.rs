@@ -42,6 +42,7 @@ pub struct Meta {
     /// The identity of the record, which all partitions of a swarm share. It is created before the
     /// record is served for the first time, and never changes. `None` for a record that was last
     /// served by version 0.1.0.
+    #[serde(default)]
     pub record: Option<Uuid>,
 }
 

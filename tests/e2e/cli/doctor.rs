@@ -285,10 +285,8 @@ async fn doctor_warns_of_an_agent_of_another_version_and_a_controller_without_it
     let cli = Cli::with_role(&cluster, Role::Operator)?;
     let (found, diagnosis) = run_doctor(&cli, &[], 0).await?;
     assert!(found.contains("versions warning"), "{diagnosis:#}");
-    assert!(
-        diagnosis.to_string().contains("worker-a 0.0.9"),
-        "{diagnosis:#}"
-    );
+    let differing = format!("worker-a ({}) 0.0.9", agent.host);
+    assert!(diagnosis.to_string().contains(&differing), "{diagnosis:#}");
     let http = cluster.controllers[0].http().await?;
     let has_page = http.send("GET /").await?.contains("200 OK");
     assert_ne!(found.contains("page warning"), has_page, "{diagnosis:#}");
@@ -321,9 +319,12 @@ async fn doctor_fails_if_the_clock_of_a_host_differs_from_the_controllers() -> T
         let code = u8::from(failed).into();
         let (found, diagnosis) = run_doctor(&cli, &[], code).await?;
         assert_eq!(found.contains("clocks failed"), failed, "{diagnosis:#}");
-        let note = "worker-a: the clock of this host is about 7";
+        let note = format!(
+            "worker-a ({}): the clock of this host is about 7",
+            agent.host
+        );
         assert_eq!(
-            diagnosis.to_string().contains(note),
+            diagnosis.to_string().contains(&note),
             failed,
             "{diagnosis:#}"
         );
