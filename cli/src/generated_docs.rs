@@ -111,7 +111,7 @@ Standard output has only data. Progress, questions and errors go to standard err
 | 4 | rejected by the controller or the server, or in conflict with the current state |
 | 5 | timed out |
 | 6 | no controller answers, or the server cannot be reached |
-| 130 | Ctrl-C stopped waiting; the teardown continues |
+| 130, 143 | Ctrl-C or SIGTERM stopped waiting; the teardown continues |
 
 ## How the server is found
 

@@ -1,6 +1,8 @@
 //! Parsers of command-line values: states and timeouts. Names and ids are parsed by their types in
 //! `scuttle_schemas`.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -9,15 +11,27 @@ use serde::de::value::{Error, StrDeserializer};
 pub(crate) fn parse_state<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let text = text.replace('-', "_");
     let deserializer = StrDeserializer::<Error>::new(&text);
-    T::deserialize(deserializer).map_err(|error| error.to_string())
+    T::deserialize(deserializer).map_err(|error| {
+        // Serde names the expected states in backticks.
+        let error = error.to_string().replace('`', "");
+        match error.split_once("expected one of ") {
+            Some((_, states)) => format!("the state must be one of {states}"),
+            None => error,
+        }
+    })
+}
+
+/// Parses a time span such as `90s`, `10m` or `24h`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "write the time with its unit, such as 90s, 10m or 24h".to_owned())
 }
 
 /// Parses a timeout such as `90s`, `10m` or `1h 30m` into seconds. Fails if it is not a whole
 /// number of seconds, is 0, or exceeds `MAX_TIMEOUT_S`.
 pub(crate) fn parse_timeout_s(text: &str) -> Result<u32, String> {
     let max = scuttle_schemas::teardown::MAX_TIMEOUT_S;
-    let timeout = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))?;
+    let timeout = parse_span(text)?;
     match u32::try_from(timeout.as_secs()) {
         Ok(seconds) if (1..=max).contains(&seconds) && timeout.subsec_nanos() == 0 => Ok(seconds),
         _ => Err(format!(
@@ -43,7 +57,10 @@ mod tests {
         assert_eq!(parse_state("tearing-down"), Ok(ShardState::TearingDown));
         assert_eq!(parse_state("timed_out"), Ok(OperationState::TimedOut));
         let error = parse_state::<OperationState>("done").expect_err("no such state");
-        assert!(error.contains("succeeded"), "{error}");
+        assert!(
+            error.starts_with("the state must be one of queued, running"),
+            "{error}"
+        );
     }
 
     #[test]

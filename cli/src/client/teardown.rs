@@ -76,6 +76,22 @@ impl TeardownOptions {
     }
 }
 
+/// A host id that no host has.
+const NONEXISTENT_HOST: &str = "scuttle-asks-for-a-host-that-does-not-exist";
+
+/// Checks whether the user may request teardowns, with a dry run for a host that does not exist.
+/// The request passes the NATS server if there is a controller to reject it, or none at all.
+///
+/// # Errors
+/// [`ClientError::PermissionDenied`] if the user may not, or another error if that is unknown.
+pub(crate) async fn check_may_tear_down(client: &Client) -> Result<(), ClientError> {
+    let host = NONEXISTENT_HOST.parse().expect("a valid host id");
+    match request_plan(client, &host, None).await {
+        Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns the plan of the teardown of a decky, or of the whole host if `decky` is `None`.
 pub(crate) async fn request_plan(
     client: &Client,

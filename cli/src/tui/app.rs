@@ -138,6 +138,9 @@ pub(super) struct App {
     pub(super) popup: Option<Popup>,
     /// The message at the bottom of the screen, such as the result of the last action.
     pub(super) message: Option<Message>,
+    /// The reason why the user may not change anything, once that is known. It is the answer to the
+    /// key of every action.
+    pub(super) denied: Option<String>,
 }
 
 impl App {
@@ -151,6 +154,7 @@ impl App {
             pending: None,
             popup: None,
             message: None,
+            denied: None,
         }
     }
 
@@ -359,7 +363,11 @@ impl App {
             return None;
         }
         self.message = None;
-        match check_action(action, &row, swarm) {
+        let allowed = match &self.denied {
+            Some(reason) => Err(reason.clone()),
+            None => check_action(action, &row, swarm),
+        };
+        match allowed {
             Err(reason) => {
                 self.pending = None;
                 self.set_message(Tone::Warning, reason);

@@ -22,7 +22,8 @@ use crate::client::lists;
 use crate::client::live_view::{LiveView, ShardKey, Update};
 use crate::client::nats_client::{Client, ClientError};
 use crate::client::teardown::{
-    Target, TeardownOptions, request_plan, retry_teardown, select_retry_targets,
+    Target, TeardownOptions, check_may_tear_down, request_plan, retry_teardown,
+    select_retry_targets,
 };
 use crate::clock;
 use crate::failure::Failure;
@@ -51,6 +52,8 @@ enum RequestResult {
     },
     /// The description of an operation, to be shown in a popup.
     Operation(String),
+    /// The user may not change anything, for this reason.
+    Denied(String),
 }
 
 impl RequestResult {
@@ -83,6 +86,7 @@ pub(crate) async fn run(client: Client) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Terminal)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::Terminal)?;
     let mut app = App::new();
+    start_permission_check(&client, &result_sender);
     let mut terminal = Terminal::init()?;
     let mut keys = EventStream::new();
     let mut frames = interval(FRAME_INTERVAL);
@@ -169,7 +173,25 @@ fn apply_result(app: &mut App, result: RequestResult) {
             deckies,
         } => app.set_plan(&host, plan, deckies),
         RequestResult::Operation(text) => app.popup = Some(Popup::Operation(text)),
+        RequestResult::Denied(reason) => {
+            app.pending = None;
+            app.denied = Some(reason);
+        }
     }
+}
+
+/// Checks in the background whether the user may tear down, so that the key of an action is
+/// answered before the operator confirms the action.
+fn start_permission_check(client: &Client, results: &mpsc::Sender<RequestResult>) {
+    let (client, results) = (client.clone(), results.clone());
+    tokio::spawn(async move {
+        if let Err(error @ ClientError::PermissionDenied { .. }) =
+            check_may_tear_down(&client).await
+        {
+            // Sending fails only when the screen has been closed.
+            let _ = results.send(RequestResult::Denied(error.to_string())).await;
+        }
+    });
 }
 
 /// Runs the requests of a command in the background. Sends the result to `results`.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scuttle_tests::programs::program_path;
@@ -10,8 +11,12 @@ use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Cluster, Role, TestResult, wait_until};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use super::cli_runner::Cli;
+
+/// The time after which a key is pressed again that has not been answered.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The escape sequence with which `scuttle watch` leaves the full screen.
 const SCREEN_ENDS: &str = "\u{1b}[?1049l";
@@ -24,7 +29,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(cluster: &Cluster, arguments: &str) -> Result<Self> {
-        let cli = Cli::with_role(cluster, Role::Operator)?;
+        Self::start_as(cluster, Role::Operator, arguments)
+    }
+
+    fn start_as(cluster: &Cluster, role: Role, arguments: &str) -> Result<Self> {
+        let cli = Cli::with_role(cluster, role)?;
         let line = format!(
             "stty rows 30 cols 100; exec {} {arguments}",
             program_path("scuttle").display()
@@ -133,4 +142,28 @@ async fn the_screen_proposes_at_one_key_and_acts_at_another() -> TestResult {
     terminal.type_keys("q").await?;
     assert!(terminal.wait_for_exit().await?.success());
     terminal.wait_for(SCREEN_ENDS).await
+}
+
+#[tokio::test]
+async fn the_screen_says_that_a_viewer_may_not_tear_down() -> TestResult {
+    let cluster = Cluster::start().await?;
+    cluster.start_agent("worker-a", &["decky-01"]).await?;
+    let mut terminal = Terminal::start_as(&cluster, Role::Viewer, "watch")?;
+    terminal.wait_for("worker-a").await?;
+    terminal.type_keys("\t").await?;
+    terminal.wait_for("decky-01").await?;
+    // The role is known soon after the start. Until then, the key asks for a confirmation.
+    let is_answered = async {
+        while timeout(POLL_INTERVAL, terminal.wait_for("cannot"))
+            .await
+            .is_err()
+        {
+            terminal.type_keys("t").await?;
+        }
+        anyhow::Ok(())
+    };
+    with_timeout("the key is answered", is_answered).await??;
+    terminal.type_keys("q").await?;
+    assert!(terminal.wait_for_exit().await?.success());
+    Ok(())
 }

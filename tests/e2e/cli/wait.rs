@@ -1,6 +1,6 @@
 //! The option `--wait`: its progress output, the results that it reports, and interruptions.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use scuttle_schemas::OperationId;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Cluster, FakeAgent, Role, TestResult, failed_shard, removed_shard};
@@ -175,5 +175,31 @@ async fn wait_survives_restarts_of_the_controller_and_the_server() -> TestResult
         process.log()
     );
     assert!(process.log().contains("✓ succeeded"), "{}", process.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_json_line_is_written_when_its_teardown_has_ended() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let arguments = "teardown worker-a --decky decky-01 --decky decky-02 --wait -o jsonl";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let mut process = cli.start(&arguments)?;
+    let [one, other] = [agent.next_command().await?, agent.next_command().await?];
+    for command in [one, other] {
+        let decky = command.decky_id.context("a decky")?;
+        let line = format!("{{\"host_uuid\":\"{}\"", agent.host);
+        let lines = process.log().matches(&line).count();
+        agent
+            .report_success(command.operation_id, &[decky.as_str()])
+            .await?;
+        let ended = format!("\"decky_id\":\"{decky}\",\"accepted\"");
+        process.wait_for_line(&ended).await?;
+        assert_eq!(process.log().matches(&line).count(), lines + 1);
+    }
+    assert!(process.wait_for_exit().await?.success());
     Ok(())
 }

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use scuttle_nats::hint;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::subjects::METADATA_NO_PAGE;
-use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorCode, MIN_MAX_PAYLOAD, read, subjects};
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +20,7 @@ use crate::client::connection::Connection;
 use crate::client::controllers::{ControllerInfo, list_controllers};
 use crate::client::lists;
 use crate::client::nats_client::{Client, ClientError, wait_until_denied};
+use crate::client::teardown::check_may_tear_down;
 use crate::clock;
 use crate::output::style;
 
@@ -39,9 +39,6 @@ const MIN_SERVER_VERSION: (i64, i64) = (2, 10);
 /// milliseconds. A larger difference would distort deadlines, which are displayed relative to this
 /// machine's clock.
 const MAX_CLOCK_SKEW_MS: i64 = 2000;
-
-/// The id of a host that does not exist. A request for this host changes nothing.
-const NONEXISTENT_HOST: &str = "scuttle-doctor-asks-for-a-host-that-is-not-there";
 
 /// Connects to the server, runs all checks, and adds their results to `findings`.
 pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings) {
@@ -170,20 +167,9 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
         .collect();
     let listed = lists::list_hosts(client).await.map(|_| ());
     let may_list = !matches!(listed, Err(ClientError::PermissionDenied { .. }));
-    let request = TeardownRequest {
-        host_uuid: NONEXISTENT_HOST.parse().expect("a valid host id"),
-        decky_id: None,
-        timeout_s: DEFAULT_TIMEOUT_S,
-        dry_run: true,
-        expect_plan: None,
-        reason: None,
-        override_protection: false,
-    };
-    let plan: Result<TeardownPlan, _> = client.request(subjects::TEARDOWN, &request).await;
-    let may_change = match &plan {
+    let may_change = match check_may_tear_down(client).await {
         Err(ClientError::PermissionDenied { .. }) => Some(false),
-        // The server let the request through, or would have if there were a controller.
-        Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => Some(true),
+        Ok(()) => Some(true),
         Err(_) => None,
     };
     let user = client.user();

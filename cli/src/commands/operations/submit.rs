@@ -13,7 +13,7 @@ use crate::client::nats_client::{Client, ClientError};
 use crate::client::teardown::{Target, TeardownOptions, format_host, format_target};
 use crate::clock;
 use crate::failure::Failure;
-use crate::output::format::Format;
+use crate::output::format::{self, Format};
 use crate::output::json_types::{Rejection, Teardown, Teardowns};
 use crate::output::message::{print_error, print_line};
 use crate::output::operation::format_counts;
@@ -40,8 +40,9 @@ pub(crate) async fn submit_teardowns(
     report_replies(client, format, targets, replies, options.wait).await
 }
 
-/// Waits for the end of the accepted teardowns if `wait` is set, and writes the results. If any
-/// request or operation has failed, returns a failure with the most serious exit code.
+/// Waits for the end of the accepted teardowns if `wait` is set, and writes the results: with `-o
+/// jsonl`, each line as soon as its teardown has ended. If any request or operation has failed,
+/// returns a failure with the most serious exit code.
 pub(super) async fn report_replies(
     client: &Client,
     format: Format,
@@ -58,28 +59,43 @@ pub(super) async fn report_replies(
     let mut ids: Vec<OperationId> = replies.iter().filter_map(accepted).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut ended = BTreeMap::new();
-    if wait && !ids.is_empty() {
-        ended = wait_for_operations(client, &ids, &mut Progress::new()).await?;
-    }
     let teardowns = targets.iter().zip(replies);
-    let teardowns: Vec<_> = teardowns
-        .map(|(target, reply)| build_result(target, reply, &ended))
+    let mut teardowns: Vec<_> = teardowns
+        .map(|(target, reply)| build_result(target, reply))
         .collect();
+    let is_stream = wait && format == Format::Jsonl;
     for teardown in &teardowns {
         if let Some(rejection) = &teardown.refused {
             print_error(format!("{}: {}", target_of(teardown), rejection.message));
+            if is_stream {
+                format::write_json_line(teardown)?;
+            }
         }
+    }
+    let mut ended = BTreeMap::new();
+    if wait && !ids.is_empty() {
+        let mut on_end = |operation: &OperationRecord| {
+            for teardown in teardowns_of(&mut teardowns, operation) {
+                teardown.operation = Some(operation.clone());
+                if is_stream {
+                    format::write_json_line(teardown)?;
+                }
+            }
+            Ok(())
+        };
+        ended = wait_for_operations(client, &ids, &mut Progress::new(), &mut on_end).await?;
     }
     let code = worst_exit_code(teardowns.iter().map(exit_code));
     let results = Teardowns { teardowns };
-    format.write_list(&results, &results.teardowns, || {
-        if wait {
-            build_ended_table(&results.teardowns)
-        } else {
-            build_accepted_table(&results.teardowns)
-        }
-    })?;
+    if !is_stream {
+        format.write_list(&results, &results.teardowns, || {
+            if wait {
+                build_ended_table(&results.teardowns)
+            } else {
+                build_accepted_table(&results.teardowns)
+            }
+        })?;
+    }
     if !wait && format.is_table() && !ids.is_empty() {
         eprintln!(
             "Accepted and durable. `scuttle op ID` shows the progress of an operation; --wait waits for its end."
@@ -154,25 +170,31 @@ fn combine_errors(
     Failure::AlreadyReported(worst_exit_code(codes))
 }
 
-fn build_result(
-    target: &Target,
-    reply: Result<TeardownAccepted, ClientError>,
-    ended: &BTreeMap<OperationId, OperationRecord>,
-) -> Teardown {
+/// Returns the teardowns that were accepted as this operation.
+fn teardowns_of<'t>(
+    teardowns: &'t mut [Teardown],
+    operation: &OperationRecord,
+) -> impl Iterator<Item = &'t mut Teardown> {
+    let id = operation.operation_id;
+    teardowns.iter_mut().filter(move |teardown| {
+        let accepted = teardown.accepted.as_ref();
+        accepted.is_some_and(|accepted| accepted.operation_id == id)
+    })
+}
+
+/// Builds the result of a teardown that has not ended yet.
+fn build_result(target: &Target, reply: Result<TeardownAccepted, ClientError>) -> Teardown {
     let (accepted, refused) = match reply {
         Ok(accepted) => (Some(accepted), None),
         Err(error) => (None, Some(Rejection::from(&error.into()))),
     };
-    let operation = accepted
-        .as_ref()
-        .and_then(|accepted| ended.get(&accepted.operation_id).cloned());
     Teardown {
         host_uuid: target.host_uuid.clone(),
         host_name: target.host_name.clone(),
         decky_id: target.decky_id.clone(),
         accepted,
         refused,
-        operation,
+        operation: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! shards. The controller is therefore polled for both. It is also polled whenever a broadcast may
 //! have been missed. `output::progress` shows the progress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -46,15 +46,22 @@ const SIGINT_EXIT_CODE: u8 = 130;
 /// The conventional exit code of a process that was ended by SIGTERM.
 const SIGTERM_EXIT_CODE: u8 = 143;
 
+/// Called once with each operation that has ended, as soon as that is known.
+pub(super) type OnEnd<'a> = &'a mut dyn FnMut(&OperationRecord) -> Result<(), Failure>;
+
 struct Waiter<'a> {
     client: &'a Client,
     progress: &'a mut Progress,
     operations: BTreeMap<OperationId, OperationRecord>,
+    on_end: OnEnd<'a>,
+    /// The operations that were passed to `on_end`.
+    reported: BTreeSet<OperationId>,
     /// The last revision that was broadcast or listed.
     revision: u64,
 }
 
-/// Waits until all operations have ended, and returns them with the outcomes of their shards.
+/// Waits until all operations have ended, and returns them with the outcomes of their shards. Calls
+/// `on_end` with each of them when it ends.
 ///
 /// Ctrl-C and SIGTERM stop waiting and leave the operations running.
 ///
@@ -64,18 +71,22 @@ struct Waiter<'a> {
 ///
 /// - The subscription or the first poll fails, or the connection is closed.
 /// - The controller rejects a request, for example because an operation does not exist.
+/// - `on_end` fails.
 /// - A poll gets no reply, and all deadlines passed more than [`DEADLINE_GRACE_MS`] ago.
 /// - The process receives SIGINT (Ctrl-C) or SIGTERM.
 pub(crate) async fn wait_for_operations(
     client: &Client,
     ids: &[OperationId],
     progress: &mut Progress,
+    on_end: OnEnd<'_>,
 ) -> Result<BTreeMap<OperationId, OperationRecord>, Failure> {
     let mut broadcasts = client.subscribe(subjects::OPERATIONS_UPDATED).await?;
     let mut waiter = Waiter {
         client,
         progress,
         operations: BTreeMap::new(),
+        on_end,
+        reported: BTreeSet::new(),
         revision: 0,
     };
     tokio::select! {
@@ -102,6 +113,7 @@ impl Waiter<'_> {
         let mut ticks = interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            self.report_ended()?;
             let open = self.open_operations();
             if open.is_empty() {
                 return Ok(());
@@ -182,6 +194,15 @@ impl Waiter<'_> {
         Ok(changed
             .filter(|id| self.operations.contains_key(id))
             .collect())
+    }
+
+    fn report_ended(&mut self) -> Result<(), Failure> {
+        for (id, operation) in &self.operations {
+            if operation.finished_at.is_some() && self.reported.insert(*id) {
+                (self.on_end)(operation)?;
+            }
+        }
+        Ok(())
     }
 
     fn open_operations(&self) -> Vec<OperationId> {

@@ -19,7 +19,7 @@ use crate::output::format::Format;
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
-use crate::parse::parse_state;
+use crate::parse::{parse_span, parse_state};
 
 /// List operations, newest first.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(crate) struct Ops {
     #[arg(long)]
     user: Option<String>,
     /// List only operations that were accepted within this time, such as 90s, 10m or 24h.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
     since: Option<Duration>,
     /// Maximum number of operations to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
