@@ -39,8 +39,8 @@ use crate::store::file_watch::FileWatch;
 use crate::store::{JournalStream, RedbStore, StoreError};
 use crate::{engine, signals};
 
-/// The interval at which a controller without the permissions of a controller checks whether it has
-/// got them, for example because the server's configuration was reloaded.
+/// The interval at which a controller that lacks permissions checks them again. They may be granted
+/// meanwhile, for example by a reload of the server's configuration.
 const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the service until a signal stops it. Returns earlier only with an error.
@@ -167,7 +167,8 @@ impl App {
         ended.and(rebalancing.await.context("the rebalancing panicked"))
     }
 
-    /// Returns the service metadata that says why there is no page, if HTTP is enabled.
+    /// Returns the service metadata that says why the HTTP server has no web page. Empty if it has
+    /// the page, or if HTTP is disabled.
     fn page_metadata(&self) -> Metadata {
         let reason = self.config.http.and_then(|_| missing_page_reason());
         let reason = reason.map(|reason| (METADATA_NO_PAGE, reason.to_owned()));

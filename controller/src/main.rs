@@ -52,7 +52,8 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The controller logs the events of its connections. The client would log each failed attempt.
+    // `async_nats` is off, because the controller logs the events of its connections itself, and
+    // the NATS client would log each failed attempt.
     let filter = "info,async_nats=off";
     let log = scuttle_telemetry::log::install(config.log_format, config.log.as_ref(), filter);
     // A retry would not help, so the controller ends instead of waiting for the server.

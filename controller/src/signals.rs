@@ -1,5 +1,6 @@
-//! The signals. The first SIGTERM or SIGINT starts an orderly shutdown, and the second ends the
-//! process immediately. SIGHUP reloads what can be reloaded.
+//! Handles the signals of the process. The first SIGTERM or SIGINT starts an orderly shutdown, and
+//! the second ends the process immediately. SIGHUP reloads the settings that can change while the
+//! process runs.
 
 use std::io;
 

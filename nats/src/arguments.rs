@@ -21,7 +21,7 @@ pub struct Arguments {
     flags: Flags,
 }
 
-/// The settings of which at least one option was given as a flag.
+/// Whether each setting has at least one option that was given as a flag.
 #[derive(Debug, Clone, Copy)]
 struct Flags {
     url: bool,

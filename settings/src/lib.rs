@@ -7,9 +7,9 @@
 //! that reads a file flattens [`ConfigFile`] into its options.
 //!
 //! clap treats a value from the environment or the file as a default, so rules such as `requires`
-//! see flags only. A program checks such combinations of options after parsing. An option replaces
-//! the options of lower sources that it conflicts with (clap's `conflicts_with`): with a flag for
-//! one of them, the variable of the other one is ignored.
+//! see flags only. A program checks such combinations of options after parsing. An option overrides
+//! conflicting options (clap's `conflicts_with`) from sources of lower precedence: a flag for one
+//! of two conflicting options makes the variable for the other option ineffective.
 
 pub mod error;
 mod file;

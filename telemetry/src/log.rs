@@ -48,8 +48,8 @@ pub struct InstalledLog {
 }
 
 impl InstalledLog {
-    /// Replaces the filter by `filter`, or by the default if it is `None`, and logs that as the
-    /// effect of SIGHUP.
+    /// Replaces the filter with `filter`, or with the default if `filter` is `None`, and logs the
+    /// new filter as an effect of SIGHUP.
     pub fn reload(&self, filter: Option<&LogFilter>) {
         let filter = filter.map_or(self.default, |filter| &filter.0);
         match self.handle.reload(EnvFilter::new(filter)) {

@@ -57,7 +57,7 @@ pub enum AgentEvent {
     /// Emitted once per boot.
     ReportsStale,
     /// A heartbeat was accepted, but an agent of an earlier boot also sends reports with this
-    /// host's id. Emitted when that begins.
+    /// host's id. Emitted when the controller first reports the other agent.
     OtherAgentReports,
     /// The agent continues with a new boot id, because the other agent, whose reports made those of
     /// this agent stale, is silent.

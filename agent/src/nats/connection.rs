@@ -265,7 +265,7 @@ fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
             "the server no longer accepts this user; check whether the host was decommissioned or given new credentials. Still retrying".to_owned()
         }
         Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
-            format!("the server denies this login what the agent needs ({error}); it may be the login of another host: check --host-uuid and the credentials")
+            format!("the NATS server denies a permission that the agent needs ({error}); the credentials may be those of another host: check --host-uuid and the credentials")
         }
         event => event.to_string(),
     };

@@ -80,8 +80,8 @@ pub(crate) fn write_new(path: &Path, readers: Readers, text: &str) -> Result<(),
     sync_parent(path)
 }
 
-/// A new file that exists already but is still empty, so that nothing can go wrong later except a
-/// failed write. Dropping this value before [`write`](Self::write) removes the file.
+/// A file that was created empty, so that a path at which no file can be created is reported early.
+/// Dropping this value before [`write`](Self::write) removes the file.
 #[derive(Debug)]
 pub(crate) struct ReservedFile {
     path: PathBuf,
@@ -106,8 +106,9 @@ impl ReservedFile {
             let written = (file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
             written.map_err(failed("write", &self.path))?;
         }
+        sync_parent(&self.path)?;
         self.file = None;
-        sync_parent(&self.path)
+        Ok(())
     }
 }
 

@@ -28,11 +28,12 @@ pub(crate) struct ControllerInfo {
 }
 
 impl ControllerInfo {
-    /// Returns whether the controller serves requests. A controller of version 0.1.0 does not
-    /// report its state, and counts as serving.
+    /// Returns whether the controller serves requests. A controller of version 0.1.0 counts as
+    /// serving, because it does not report its state.
     pub(crate) fn is_serving(&self) -> bool {
         let state = self.metadata.get(subjects::METADATA_STATE);
-        state.is_none_or(|state| state == "serving")
+        let has_halted = self.metadata.contains_key(subjects::METADATA_HALTED);
+        state.is_none_or(|state| state == "serving") && !has_halted
     }
 
     /// Returns a value of the metadata without hidden characters.

@@ -72,6 +72,11 @@ impl OperationsFilter {
             && !self.is_too_old(operation)
     }
 
+    /// Returns whether this program must leave out operations of each page.
+    fn needs_whole_pages(&self) -> bool {
+        self.states.len() > 1 || self.user.is_some()
+    }
+
     fn is_too_old(&self, operation: &OperationRecord) -> bool {
         self.since
             .is_some_and(|since| operation.accepted_at < since)
@@ -81,8 +86,7 @@ impl OperationsFilter {
 /// Lists the newest operations that match the filter, at most `max` of them.
 ///
 /// `next` in the result is the cursor after the last listed operation, or `None` if no older
-/// operation can match. No page is longer than the number of operations that are still wanted, so
-/// that no received operation is left out.
+/// operation can match.
 pub(crate) async fn list_operations(
     client: &Client,
     filter: &OperationsFilter,
@@ -99,13 +103,36 @@ pub(crate) async fn list_operations(
     };
     'restart: loop {
         let mut all: Option<OperationsList> = None;
+        let mut shorter = None;
         request.after = None;
         loop {
             let listed = all.as_ref().map_or(0, |all| all.operations.len());
-            let wanted = u64::try_from((max - listed).min(MAX_PAGE)).unwrap_or_default();
+            let left = max - listed;
+            let wanted = match shorter.take() {
+                Some(length) => length,
+                None if filter.needs_whole_pages() => MAX_PAGE,
+                None => left.min(MAX_PAGE),
+            };
+            let wanted = u64::try_from(wanted).unwrap_or_default();
             request.limit = PageLimit::try_from(wanted).unwrap_or_default();
             let mut page: OperationsList =
                 client.request(subjects::OPERATIONS_LIST, &request).await?;
+            let mut matching = page
+                .operations
+                .iter()
+                .map(|one| filter.matches(one))
+                .zip(1..);
+            let last = matching
+                .by_ref()
+                .filter(|(matches, _)| *matches)
+                .nth(left - 1);
+            if let Some((_, length)) = last
+                && length < page.operations.len()
+            {
+                // Only the cursor of a page that ends with the last wanted operation is useful.
+                shorter = Some(length);
+                continue;
+            }
             // The newest operations come first, so all further ones are too old as well.
             let is_end = (page.operations.last()).is_some_and(|last| filter.is_too_old(last));
             page.operations

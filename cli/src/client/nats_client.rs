@@ -30,8 +30,8 @@ const MAX_ATTEMPTS: usize = 3;
 /// second.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The time in which a request is sent again while no controller answers. A standby controller
-/// takes over within this time.
+/// The maximum time for which a request is repeated while no controller answers. A standby
+/// controller usually takes over within this time.
 const FAILOVER_TIME: Duration = Duration::from_secs(3);
 
 /// The delay between two attempts during a failover.
@@ -78,7 +78,7 @@ pub(crate) enum ClientError {
     #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
     HostNotFound(String),
     #[error(
-        "{name_or_id} is ambiguous: {} hosts have this name or ID ({}); give the other one of the host that you mean",
+        "{name_or_id} is ambiguous: {} hosts have this name or ID ({}); give the other identifier (name or ID) of the host that you mean",
         .hosts.len(), .hosts.join("; ")
     )]
     AmbiguousHost {
@@ -141,9 +141,12 @@ fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
         subject => return format!("{user} may not publish on {subject}"),
     };
     let is_a_viewer = if is_viewer { " is a viewer and" } else { "" };
-    format!(
-        "{user}{is_a_viewer} cannot {action}; use the credentials of an operator (--creds FILE)"
-    )
+    let role = if subjects::CHANGE_REQUESTS.contains(&subject) {
+        "an operator"
+    } else {
+        "an operator or a viewer"
+    };
+    format!("{user}{is_a_viewer} cannot {action}; use the credentials of {role} (--creds FILE)")
 }
 
 fn describe_timeout(subject: &str) -> String {
@@ -222,7 +225,7 @@ impl Client {
         let swarm = connection.swarm();
         if let Some(context) = &connection.ignored_context {
             eprintln!(
-                "Using the swarm at {swarm}, not the selected NATS context {context}; `--context {context}` uses that."
+                "Using the swarm at {swarm}, not the selected NATS context {context}; give `--context {context}` to use that context."
             );
         }
         let (events, _) = broadcast::channel(MAX_BUFFERED_EVENTS);
@@ -309,9 +312,10 @@ impl Client {
         })
     }
 
-    /// Sends a request to the controller, and returns the reply. If no controller answers, sends
-    /// the request again for [`FAILOVER_TIME`]: no controller has received it, so it cannot take
-    /// effect twice.
+    /// Sends a request to the controller, and returns the reply. If no controller answers, repeats
+    /// the request for up to [`FAILOVER_TIME`]: no controller has received the request, so it
+    /// cannot take effect twice. Requests that only read are also repeated if the controller has
+    /// stepped down or is shutting down.
     pub(crate) async fn request<A: DeserializeOwned>(
         &self,
         subject: &str,

@@ -12,12 +12,13 @@ use crate::output::operation::format_operation_target;
 /// The number of characters of a complete id.
 const ID_LENGTH: usize = 36;
 
-/// The minimum length of a prefix. Shorter ones are typing mistakes: the first digits of an id are
-/// the time, and change within years.
+/// The minimum number of characters of a prefix. A shorter prefix is probably a typing mistake: the
+/// first three digits of an id come from its creation time and change about every two years, so
+/// they match nearly every operation.
 const MIN_PREFIX: usize = 4;
 
-/// The minimum length to which tables shorten ids: the whole milliseconds of the time of
-/// acceptance.
+/// The minimum number of characters to which tables shorten ids. These characters contain the time
+/// of acceptance in milliseconds.
 const MIN_SHOWN: usize = 13;
 
 /// The id of an operation as it was typed: complete, or a prefix in lowercase.

@@ -69,8 +69,9 @@ pub(crate) struct UserEntry {
     pub(crate) public_key: String,
     /// The time at which the credentials were created.
     pub(crate) created_at: Timestamp,
-    /// The time of the user's last message on a connection that the server remembers. Null if the
-    /// server remembers none, or does not report connections.
+    /// The last time at which the user was connected, according to the servers: the present time
+    /// while a connection is open. Null if no server remembers a connection of the user, or if the
+    /// servers do not report connections.
     pub(crate) last_seen: Option<Timestamp>,
 }
 
@@ -215,9 +216,11 @@ pub(crate) struct ControllerVersion {
     pub(crate) instance: String,
     /// The version of the controller.
     pub(crate) version: String,
-    /// The identity of the record that the controller has. Null for version 0.1.0.
+    /// The identity of the controller's record. Null for a controller of version 0.1.0, for one
+    /// that has halted, and for one that has no record yet.
     pub(crate) record: Option<String>,
-    /// The namespace of the JSON Schemas of the controller's messages. Null for version 0.1.0.
+    /// The namespace of the JSON Schemas of the controller's messages. Null for a controller of
+    /// version 0.1.0, and for one that has halted.
     pub(crate) schemas: Option<String>,
 }
 

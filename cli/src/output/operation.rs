@@ -111,7 +111,7 @@ fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stat
     if let Some(waiting) = &operation.waiting_for {
         let detail = style::shorten_times(&waiting.detail);
         let age = format_age(waiting.since, now);
-        lines.push(("waiting for", format!("{detail} (waiting for {age})")));
+        lines.push(("waiting for", format!("{detail} (for {age})")));
         let next = waiting.next_attempt_at;
         let next = next.map(|next| format_relative(next, now));
         lines.extend(next.map(|next| ("next attempt", next)));

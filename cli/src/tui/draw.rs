@@ -177,7 +177,7 @@ impl Scene<'_> {
         Line::from(parts)
     }
 
-    /// Names the swarm at the right of the tabs, in the columns that the tabs leave free.
+    /// Draws the description of the swarm to the right of the tabs, shortened to the free columns.
     fn swarm_name(&self, frame: &mut Frame<'_>, top: Rect, left: u16) {
         let free = top.width.saturating_sub(left + 2);
         let place = Rect {
@@ -349,8 +349,8 @@ impl Scene<'_> {
         Line::from(Span::styled(keys, self.style(Tone::Dim)))
     }
 
-    /// Returns the height of the bottom line. A question or a message that is too long for one line
-    /// wraps, because its end says what happens to what. The help on the keys does not wrap.
+    /// Returns the height of the bottom line, in rows. A question or a message that is too long for
+    /// one row wraps, because its end may name the target. The help on the keys does not wrap.
     fn bottom_height(&self, line: &Line<'_>, width: u16) -> u16 {
         let is_help = self.app.pending.is_none() && self.app.message.is_none();
         if is_help || line.width() <= usize::from(width) {

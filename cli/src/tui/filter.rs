@@ -1,5 +1,5 @@
-//! Which rows of `scuttle watch` a filter shows: those with a problem, or those whose text contains
-//! what the operator typed.
+//! The rules of the filters in `scuttle watch`: which rows have a problem, and which text of a row
+//! is compared with the text that the operator typed.
 
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::operations::{OperationRecord, OperationState};

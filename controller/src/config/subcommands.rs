@@ -47,11 +47,11 @@ pub(super) enum Subcommand {
     },
     /// Delete the streams and buckets that a migration to redb left behind on the NATS servers
     ///
-    /// Run this command on the data directory to which the record was migrated. The list of what
-    /// was left behind is in left-behind.json there. The controller on this data directory may be
-    /// running. The command refuses if a controller uses the streams or has used them since the
-    /// migration. The controllers' login is not allowed to delete streams, so run this command with
-    /// a login that is; docs/operations.md has an example.
+    /// Run this command on the data directory to which the record was migrated. The file
+    /// left-behind.json in that directory lists the streams and buckets. The controller on this
+    /// data directory may be running. The command deletes nothing if a controller uses the streams
+    /// or has used them since the migration. The controllers' login is not allowed to delete
+    /// streams, so run this command with a login that is; docs/operations.md has an example.
     ///
     /// Exit codes: 0, the leftovers were removed; 1, they were not removed completely, standard
     /// error says why; 2, wrong usage.

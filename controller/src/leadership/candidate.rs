@@ -147,8 +147,9 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    /// Returns true if no controller with a record other than `record` serves the swarm. Otherwise
-    /// refuses to serve until the process shuts down, and returns false.
+    /// Returns true if no conflicting controller answers, so that this controller may serve
+    /// `record`. Otherwise refuses to serve until the process shuts down, and returns false.
+    /// `record` is `None` until the record is loaded.
     async fn wait_until_allowed(&self, record: Option<Uuid>) -> anyhow::Result<bool> {
         let own = Instance::new(record, RecordStore::JetStream);
         let connections = Connections {

@@ -66,7 +66,7 @@ pub struct LeaderContext<'a> {
     pub names: Option<NameRegistry>,
     /// This controller, as service discovery shows it.
     pub own: Instance,
-    /// The presence that answers until this leader serves. `None` if nothing answers.
+    /// The task that answers service discovery until this leader serves, if there is such a task.
     pub presence: Option<Presence>,
     /// The metadata that service discovery shows in addition to that of `own`.
     pub metadata: Metadata,

@@ -124,14 +124,15 @@ impl Health {
         self.conflicts[self.partition].send_replace(conflict);
     }
 
-    /// Returns the first conflict of this controller, as a leader, with another controller.
+    /// Returns the first conflict among the partitions that this controller leads.
     pub(crate) fn conflict(&self) -> Option<String> {
         self.conflicts
             .iter()
             .find_map(|conflict| conflict.borrow().clone())
     }
 
-    /// Returns whether another controller with another record answers for the swarm.
+    /// Returns whether this controller has refused to serve, or leads a partition while a
+    /// conflicting controller answers for the swarm.
     pub(crate) fn has_conflict(&self) -> bool {
         let is_refused =
             |phase: &watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Refused(_));

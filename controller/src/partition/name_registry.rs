@@ -51,7 +51,8 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of attempts to claim a name while other leaders claim it too.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The bucket's key for the identity of the record. No host name contains a slash.
+/// The bucket's key for the identity of the record. No name or id contains a slash, so the key
+/// cannot be that of a host.
 const RECORD_KEY: &str = "swarm/record";
 
 /// The registry of host names and ids in all partitions. Clones share the registry and its limit.

@@ -37,7 +37,7 @@ impl RecordStore {
 /// Whether a controller serves requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServingState {
-    /// The controller asks who else serves, before it serves.
+    /// The controller is checking which other controllers answer, before it serves.
     Starting,
     /// The controller has refused to serve, because of a conflict.
     Refused,
@@ -67,9 +67,10 @@ pub struct Instance {
     /// The id in service discovery. Ids sort by the time at which they were created.
     pub id: Uuid,
     pub version: String,
-    /// The identity of the record. `None` for version 0.1.0 and for a new record.
+    /// The identity of the record. `None` for a controller of version 0.1.0, for one that has
+    /// halted, and for one that has no record yet.
     pub record: Option<Uuid>,
-    /// The kind of store. `None` for version 0.1.0.
+    /// The kind of store. `None` for a controller of version 0.1.0, and for one that has halted.
     pub store: Option<RecordStore>,
     pub state: ServingState,
 }
@@ -146,7 +147,7 @@ impl fmt::Display for Instance {
     }
 }
 
-/// The decision of a controller that has asked who else serves.
+/// The decision of a controller that has asked which other controllers answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Serve,

@@ -1,5 +1,5 @@
-//! The check of a controller that serves: which other controllers answer. A conflict is only
-//! reported, because a controller that serves keeps serving.
+//! Checks, while a controller serves, which other controllers answer. A conflict is only reported,
+//! because a controller that serves keeps serving.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub async fn watch_for_conflicts(own: Instance, client: Client, health: Health, 
                         own.describe_record()
                     );
                 } else {
-                    info!("no other controller answers for this swarm any longer");
+                    info!("the conflict with another controller has ended");
                 }
                 health.set_conflict(conflict.clone());
                 reported = conflict;
@@ -57,5 +57,7 @@ fn describe_conflict(own: &Instance, answers: &[Instance]) -> Option<String> {
     });
     let first = texts.next()?;
     let all = texts.fold(first, |all, text| format!("{all}; {text}"));
-    Some(format!("another controller answers for this swarm: {all}"))
+    Some(format!(
+        "a conflicting controller answers for this swarm: {all}"
+    ))
 }

@@ -19,7 +19,7 @@ pub struct Connections<'a> {
     pub client: &'a Client,
     /// Whether the connection of `client` is up.
     pub connected: &'a Connected,
-    /// How to connect for receiving.
+    /// The settings of the connections on which the controller receives.
     pub access: &'a ConnectConfig,
     pub audit: &'a Audit,
     pub metrics: &'a Metrics,

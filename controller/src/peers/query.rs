@@ -21,7 +21,7 @@ const COLLECT_TIME: Duration = Duration::from_millis(500);
 /// The maximum number of answers that are read.
 const MAX_ANSWERS: usize = 64;
 
-/// The maximum length of a version, in bytes. Longer ones are not shown.
+/// The maximum length of a version, in bytes. A longer version is shown as `?`.
 const MAX_VERSION: usize = 32;
 
 /// An answer to [`CONTROLLER_PING`].

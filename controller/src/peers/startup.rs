@@ -1,4 +1,4 @@
-//! The check of a controller before it serves: which other controllers answer.
+//! Checks, before a controller serves, which other controllers answer.
 
 use scuttle_nats::ConnectConfigError;
 use scuttle_schemas::subjects::CONTROLLER_PING;
@@ -10,8 +10,8 @@ use crate::peers::instance::{Decision, Instance, ServingState, decide};
 use crate::peers::presence::{Connections, Presence};
 use crate::peers::query::ask;
 
-/// The maximum number of questions. A conflicting controller that is starting too decides while
-/// this controller asks.
+/// The maximum number of queries. A conflicting controller that starts at the same time decides
+/// while this controller repeats its query.
 const MAX_QUESTIONS: usize = 6;
 
 /// Asks which other controllers answer, and decides whether this controller may serve. Returns the
@@ -35,7 +35,7 @@ pub async fn wait_until_allowed(
         let Some(other) = other else {
             return Ok(presence);
         };
-        let reason = format!("refused to serve: {other} already serves this swarm");
+        let reason = format!("refused to serve: {other} serves this swarm, or is about to");
         error!(
             "{reason}; this controller {}: stop the controller that is not needed, and then restart this one (docs/operations.md)",
             own.describe_record()

@@ -43,7 +43,8 @@ impl State {
             put: self.released_rows(&row),
             removed: Vec::new(),
         };
-        // The record no longer has the reasons for these states.
+        // The record no longer has the reasons for these states, so the next heartbeat must contain
+        // an inventory.
         let lacks_reason =
             |row: &ShardRow| matches!(row.state, ShardState::Degraded | ShardState::Failed);
         let is_requested = changes.put.iter().any(lacks_reason);
@@ -113,7 +114,8 @@ fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     }
 }
 
-/// Completes a sentence about an operation that cannot be cancelled in this state.
+/// Returns the verb phrase for an error message about an operation in this state, which cannot be
+/// cancelled.
 fn describe_state(state: OperationState) -> &'static str {
     match state {
         OperationState::Queued => "is queued",

@@ -16,7 +16,7 @@ impl Host {
         Some(silent_at(self.last_heard?, self.row.interval_ms))
     }
 
-    /// Returns the agent of the current boot, as the sender of a stale heartbeat learns of it.
+    /// Returns the agent of the current boot, for the reply to a stale heartbeat of another agent.
     pub(crate) fn current_agent(&self, now: Timestamp, boot_id: BootId) -> OtherAgent {
         OtherAgent {
             boot_id,
@@ -48,7 +48,8 @@ impl Host {
         })
     }
 
-    /// Removes the note on two agents from the notes of a host, and adds it if it is true now.
+    /// Updates the note on two agents in the notes of a host: removes the old note, and adds a new
+    /// note while an agent of an earlier boot still reports.
     pub(crate) fn note_two_agents(&self, now: Timestamp, mut notes: Vec<Note>) -> Vec<Note> {
         notes.retain(|note| !note.as_str().starts_with(TWO_AGENTS_NOTE));
         if let (Some(other), Some(applied)) = (self.other_agent(now), self.row.applied) {

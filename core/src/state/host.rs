@@ -81,8 +81,8 @@ pub(crate) struct EarlierAgent {
     pub(crate) sequence: u64,
     /// The time at which the agent is silent unless a heartbeat arrives first.
     pub(crate) silent_at: Timestamp,
-    /// Whether the boot is still running. A single heartbeat may have been late, so that its sender
-    /// has already ended.
+    /// Whether two different stale heartbeats have shown that the agent is still running. A single
+    /// stale heartbeat may be a late message of an agent that has ended.
     pub(crate) is_running: bool,
 }
 

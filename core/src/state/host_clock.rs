@@ -6,7 +6,7 @@ use scuttle_schemas::{Note, Timestamp};
 /// The maximum difference between the clocks that is not noted, in milliseconds.
 const TOLERANCE_MS: i64 = 60_000;
 
-/// The change of a noted difference from which the note is changed, in milliseconds. Smaller
+/// The minimum change of the difference for which the note is updated, in milliseconds. Smaller
 /// changes are mostly delays of messages.
 const MIN_CHANGE_MS: i64 = 30_000;
 
@@ -40,7 +40,8 @@ impl HostClock {
         }
     }
 
-    /// Removes the note on the clock from the notes of a host, and adds it if it is true now.
+    /// Updates the note on the clock in the notes of a host: removes the old note, and adds a new
+    /// note while the clocks differ.
     pub(crate) fn note_skew(&self, mut notes: Vec<Note>) -> Vec<Note> {
         notes.retain(|note| !note.as_str().starts_with(CLOCK_SKEW_NOTE));
         if let Some(skew) = self.noted_skew {

@@ -97,8 +97,8 @@ pub fn identifier_key(name_or_id: &str) -> String {
     name_or_id.to_ascii_lowercase()
 }
 
-/// The ids of the active hosts, by the keys of their names and ids. Several hosts have one key only
-/// in a record of an earlier version.
+/// The ids of the active hosts, by the keys of their names and ids. A key leads to several hosts
+/// only in a record of an earlier version.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identifiers(BTreeMap<String, BTreeSet<HostId>>);
 

@@ -437,7 +437,7 @@ pub struct HeartbeatAccepted {
     pub other_agent: Option<OtherAgent>,
 }
 
-/// Another agent that reports for the same host, as one of the two agents learns of it.
+/// Another agent that reports for the same host, in the reply to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OtherAgent {

@@ -169,7 +169,7 @@ pub const UNFINISHED: &str = "unfinished";
 /// [`UNDELIVERED`] and [`UNFINISHED`].
 pub fn explain_error(error: &str) -> Cow<'_, str> {
     for (word, text) in [
-        (UNDELIVERED, "the host's agent never received it"),
+        (UNDELIVERED, "the host's agent never started it"),
         (
             UNFINISHED,
             "the agent started but did not report back in time",
@@ -285,7 +285,7 @@ mod tests {
     fn an_error_of_one_word_is_explained_and_keeps_its_reason() {
         let unfinished = "the agent started but did not report back in time";
         for (error, text) in [
-            ("undelivered", "the host's agent never received it"),
+            ("undelivered", "the host's agent never started it"),
             ("unfinished", unfinished),
             ("unfinished: no Docker", &format!("{unfinished}: no Docker")),
             ("undelivered mail", "undelivered mail"),

@@ -6,7 +6,8 @@ pub const SERVICE_NAME: &str = "scuttle";
 /// The wildcard subject of NATS service discovery.
 pub const SERVICE_DISCOVERY: &str = "$SRV.>";
 
-/// The subject on which every controller is asked who else answers.
+/// The subject of the request to which every controller replies. Controllers and clients use it to
+/// find the controllers.
 pub const CONTROLLER_PING: &str = "$SRV.PING.scuttle";
 
 /// The key of the NATS service's metadata that has the identity of the controller's record.

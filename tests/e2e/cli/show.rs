@@ -376,3 +376,39 @@ async fn times_are_local_unless_utc_is_given_and_json_has_utc() -> TestResult {
     assert_eq!(json["operation"]["deadline"], deadline);
     Ok(())
 }
+
+/// A filter that only the command applies also has a limit and a true cursor.
+#[tokio::test]
+async fn a_filtered_list_ends_with_the_last_wanted_operation() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["d-0", "d-1", "d-2", "d-3"])
+        .await?;
+    let mut ids = Vec::new();
+    for decky in ["d-0", "d-1", "d-2", "d-3"] {
+        ids.push(
+            cluster
+                .operator
+                .tear_down(&agent.host, decky)
+                .await?
+                .operation_id,
+        );
+    }
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let cancelled = ids[2].to_string();
+    cli.run(&["cancel", &cancelled]).await?.expect_success()?;
+    let filter = [
+        "ops", "--state", "queued", "--state", "running", "--limit", "2",
+    ];
+    let list = cli.run_json(&filter, 0, "operations_list").await?;
+    let listed = list["operations"].as_array().map_or(0, Vec::len);
+    assert_eq!(listed, 2, "{list:#}");
+    assert_eq!(list["operations"][0]["decky_id"], "d-3");
+    assert_eq!(list["operations"][1]["decky_id"], "d-1");
+    let request = json!({ "after": list["next"] });
+    let rest: Value = (cluster.operator)
+        .request(subjects::OPERATIONS_LIST, &request)
+        .await?;
+    assert_eq!(rest["operations"][0]["decky_id"], "d-0");
+    Ok(())
+}

@@ -103,7 +103,7 @@ async fn wait_ends_when_the_operation_times_out() -> TestResult {
     let ended = cli.run(&arguments).await?;
     assert_eq!(ended.code, 5, "{ended:?}");
     assert!(
-        ended.stdout.contains("! timed out") && ended.stdout.contains("never received it"),
+        ended.stdout.contains("! timed out") && ended.stdout.contains("never started it"),
         "{ended:?}"
     );
     Ok(())

@@ -86,9 +86,16 @@ async fn a_controller_with_another_record_refuses_to_serve_and_both_show_the_con
     let line = second.process.wait_for_line("refused to serve").await?;
     assert!(line.contains("restart this one"), "{line}");
     first.wait_for_conflict(1).await?;
-    let conflict = ["200 OK", "leading; another controller", "refused to serve"];
+    let conflict = [
+        "200 OK",
+        "leading; a conflicting controller",
+        "refused to serve",
+    ];
     first.http.wait_for_texts("/readyz", &conflict).await?;
-    let line = first.process.wait_for_line("another controller").await?;
+    let line = first
+        .process
+        .wait_for_line("a conflicting controller")
+        .await?;
     assert!(line.contains("ERROR") && line.contains(&record), "{line}");
     for _ in 0..20 {
         assert_eq!(operator.list_hosts().await?.len(), 1);

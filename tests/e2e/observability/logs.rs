@@ -111,7 +111,7 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
     }
     let late_ids = [("operation_id", &*late), ("host_uuid", &*agentless)];
     check(&update, "operation timed out", "WARN", &late_ids);
-    let error = ("error", "the host's agent never received it");
+    let error = ("error", "the host's agent never started it");
     let explained = [("name", "nobody"), error];
     check(&update, "operation timed out", "WARN", &explained);
     check(

@@ -13,7 +13,7 @@ export const formatHost = (name: string, id: string) => (name === id ? name : `$
 
 /** The errors that the controller reports as one word, perhaps followed by a reason, and their texts for people. */
 const DEADLINE_ERRORS: Readonly<Record<string, string>> = {
-  undelivered: 'the host’s agent never received it',
+  undelivered: 'the host’s agent never started it',
   unfinished: 'the agent started but did not report back in time',
 };
 

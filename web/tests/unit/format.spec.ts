@@ -37,7 +37,7 @@ test('UTC times in a text from the controller are replaced by local times', () =
 });
 
 test('an error of the controller that is one word is shown as a sentence', () => {
-  expect(explainError('undelivered')).toBe('the host’s agent never received it');
+  expect(explainError('undelivered')).toBe('the host’s agent never started it');
   expect(explainError('unfinished')).toBe('the agent started but did not report back in time');
   expect(explainError('unfinished: cannot reach the Docker Engine')).toBe(
     'the agent started but did not report back in time: cannot reach the Docker Engine',

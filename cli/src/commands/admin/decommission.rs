@@ -138,7 +138,7 @@ impl Decommission {
 async fn ask(client: &Client, host: &HostRecord, forgotten: &[DeckyId]) -> Result<(), Failure> {
     if !forgotten.is_empty() {
         print_line(format!(
-            "The record would forget {}. They are not torn down: their containers may keep running on {}, and nothing here \
+            "The record would forget {}. They are not torn down: their containers may keep running on {}, but `scuttle` no longer \
              shows them.",
             describe_forgotten(forgotten),
             host.name

@@ -54,7 +54,8 @@ pub(crate) struct Init {
     #[arg(long, value_name = "FILE", requires = "server_cert")]
     server_key: Option<PathBuf>,
     /// Certificate of the authority that signed the server's certificate (PEM), if programs do not
-    /// trust it already. The bus directory keeps a copy, which its commands use.
+    /// trust that authority already. The bus directory keeps a copy for the commands that log in
+    /// with it.
     #[arg(long, value_name = "FILE", requires = "server_cert")]
     server_ca: Option<PathBuf>,
     /// Address at which programs reach the server. The bus directory records it. Defaults to the
@@ -212,7 +213,7 @@ impl Init {
         eprintln!("  scuttle enroll NAME");
         if self.url.is_none() && self.host.is_unspecified() {
             eprintln!(
-                "Other machines cannot reach the server at {url}: put its address into {}.",
+                "Other machines cannot reach the server at {url}: change the URL in {} to an address that they can reach.",
                 root.join("client.json").display()
             );
         }

@@ -1,8 +1,9 @@
 //! Checks that the server requires a login, that its accounts name the sender of each request to
-//! the controller, and that they keep replies off the broadcast subjects.
+//! the controller, and that no reply can reach a broadcast subject.
 
 use std::time::Duration;
 
+use async_nats::{ConnectError, ConnectErrorKind};
 use futures_util::StreamExt;
 use scuttle_nats::Credentials;
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
@@ -28,20 +29,31 @@ pub(super) async fn check_authentication(connection: &Connection, findings: &mut
     let check = "authentication";
     let mut config = connection.config.clone();
     config.credentials = Credentials::Anonymous;
-    let connecting = async {
-        let servers = config.server_addresses().ok()?;
-        config.connect_options().ok()?.connect(servers).await.ok()
+    let (Ok(servers), Ok(options)) = (config.server_addresses(), config.connect_options()) else {
+        return findings.skip(&[check], "the settings of the connection are invalid");
     };
-    match timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Some(_)) => findings.fail(
+    match timeout(CONNECT_TIMEOUT, options.connect(servers)).await {
+        Ok(Ok(_)) => findings.fail(
             check,
             1,
             "the server accepts clients without a login: anyone who reaches it can read, change and impersonate everything",
             "start the server with the configuration of `scuttle init`, or with nats.conf",
         ),
-        Ok(None) => findings.ok(check, "the server rejects clients without a login"),
+        Ok(Err(error)) if is_rejected_login(&error) => {
+            findings.ok(check, "the server rejects clients without a login");
+        }
+        Ok(Err(error)) => {
+            findings.skip(&[check], &format!("cannot connect without a login: {error}"));
+        }
         Err(_) => findings.skip(&[check], "the server did not answer a connection without a login"),
     }
+}
+
+fn is_rejected_login(error: &ConnectError) -> bool {
+    matches!(
+        error.kind(),
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
+    )
 }
 
 /// Checks that the server names the sender of each request to the controllers, and that it diverts
@@ -54,7 +66,7 @@ pub(super) async fn check_accounts(
     let check = "accounts";
     let mut requesters = controllers.iter().map(|one| one.value(METADATA_REQUESTER));
     let Some(requester) = requesters.find_map(|requester| requester) else {
-        return findings.skip(&[check], "no controller reports who sends a request");
+        return findings.skip(&[check], "no controller reports the sender of a request");
     };
     if requester == UNKNOWN_REQUESTER {
         findings.fail(

@@ -15,10 +15,9 @@ use crate::client::teardown::format_host;
 /// The maximum number of hosts that a warning names.
 const MAX_NAMED: usize = 5;
 
-/// Lists the hosts. Adds a failure if two agents report for one of them or if the clock of one
-/// differs from the controller's, and a warning if an agent has another version than every
-/// controller. Adds nothing otherwise. If the hosts cannot be
-/// listed, another check reports that.
+/// Lists the hosts. Adds a failure if two agents report for one host, or if a host's clock differs
+/// from the controller's. Adds a warning if the version of an agent differs from those of all
+/// controllers. Adds nothing otherwise. If the hosts cannot be listed, another check reports that.
 pub(super) async fn check_agents(
     client: &Client,
     controllers: &[ControllerInfo],

@@ -13,7 +13,7 @@ pub(super) struct Findings {
     pub(super) code: u8,
     /// The check that is running, and what it waits for.
     running: Option<(&'static str, &'static str)>,
-    /// Whether a line on the terminal shows what is waited for.
+    /// Whether a line on the terminal shows what the running check waits for.
     shows_progress: bool,
 }
 
@@ -38,7 +38,8 @@ impl Findings {
         }
     }
 
-    /// Adds a failure of the running check, because all checks together took too long.
+    /// Adds a failure of the running check. Called when all checks together have taken longer than
+    /// `timeout`.
     pub(super) fn give_up(&mut self, timeout: Duration) {
         if let Some((check, what)) = self.running.take() {
             self.fail(
@@ -50,7 +51,7 @@ impl Findings {
         }
     }
 
-    /// Removes the line that shows what is waited for.
+    /// Removes the line that shows what the running check waits for.
     pub(super) fn clear_line(&self) {
         if self.shows_progress {
             eprint!("\r\x1b[K");

@@ -117,8 +117,8 @@ pub(super) async fn report_replies(
     }
 }
 
-/// Returns the names and ids of the hosts whose name differs from their id, as the table shows only
-/// names.
+/// Returns the names and ids of the hosts whose name differs from their id. The table shows names
+/// only.
 fn describe_hosts(targets: &[Target]) -> String {
     let differ = |target: &&Target| target.host_name.as_str() != target.host_uuid.as_str();
     let hosts: BTreeSet<_> = targets

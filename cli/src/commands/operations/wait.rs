@@ -230,8 +230,8 @@ impl Waiter<'_> {
     }
 }
 
-/// Returns when the process receives SIGINT or SIGTERM, with the exit code of a process that the
-/// signal has ended. Ignores SIGTERM if it cannot be handled.
+/// Waits until the process receives SIGINT or SIGTERM, and returns the conventional exit code for
+/// that signal. If no handler for SIGTERM can be installed, waits for SIGINT only.
 async fn interrupted() -> u8 {
     let terminated = async {
         match signal(SignalKind::terminate()) {

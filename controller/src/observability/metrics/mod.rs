@@ -171,7 +171,7 @@ impl Sources {
         let help = "Partitions that this controller does not serve because their journal lacks accepted changes; an operator must decide.";
         let halted = self.health.halted_partition_count();
         families.gauge("scuttle_partitions_halted", help, halted as u64)?;
-        let help = "1 if another controller with another record answers for this swarm, else 0; /readyz says which.";
+        let help = "1 if another controller that must not serve next to this one answers for this swarm, else 0; /readyz names the controller.";
         let conflict = u64::from(self.health.has_conflict());
         families.gauge("scuttle_record_conflict", help, conflict)
     }

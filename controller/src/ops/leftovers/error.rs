@@ -19,7 +19,7 @@ pub enum LeftoversError {
     Lookup { stream: String, cause: String },
     /// The stream was created again, or has new messages.
     #[error(
-        "nothing was removed: the stream {0} has changed since the migration, so a controller has used it; start this controller with the store that has the newest record, and remove the other by hand"
+        "nothing was removed: the stream {0} has changed since the migration, so a controller has used it; find out which store has the newest record, start the controllers with that store, and remove the other store by hand"
     )]
     Changed(String),
     #[error(

@@ -22,11 +22,11 @@ pub(crate) struct LeftBehind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeftStream {
     pub(crate) name: String,
-    /// The time at which the stream was created. A stream of the same name with another time is not
-    /// the one that was left behind.
+    /// The time at which the stream was created. A stream with the same name and another creation
+    /// time is not the stream that was left behind.
     pub(crate) created: String,
-    /// The sequence of the last message. A later one shows that a controller has used the stream
-    /// since. `None` for a bucket that holds no part of the record.
+    /// The sequence number of the last message. A higher number shows that a controller has used
+    /// the stream since the migration. `None` for a bucket that holds no part of the record.
     pub(crate) last_sequence: Option<u64>,
 }
 

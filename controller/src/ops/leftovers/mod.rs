@@ -25,7 +25,7 @@ use crate::ops::leftovers::left_behind::{LeftBehind, LeftStream};
 /// The timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum time to wait until the marks of controllers that were just stopped expire.
+/// The maximum time to wait until the marks of stopped controllers in the lease bucket expire.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The interval at which the marks are checked.
@@ -144,7 +144,7 @@ async fn look_up(context: &Context, name: &str) -> Result<Option<LeftStream>, Le
 }
 
 /// Checks that no controller uses the leftovers or has used them since the migration. Returns the
-/// names of those that still exist.
+/// names of the streams that still exist.
 async fn check_unused(context: &Context, left: &LeftBehind) -> Result<Vec<String>, LeftoversError> {
     wait_until_no_controller_runs(context).await?;
     let mut streams = Vec::new();

@@ -278,11 +278,11 @@ impl Migration {
         if !held.iter().all(LeaseGuard::is_valid) {
             return Err(MigrateError::LeaderActive);
         }
-        // If the process is killed before the record is replaced, the controllers continue with the
-        // streams, and the list no longer agrees with the streams.
         let left_behind = runtime.block_on(list_streams(client, self.partitions))?;
-        left_behind.write(&self.data_dir)?;
         staged.replace(&self.store_path())?;
+        // The list comes after the record, because `remove-leftovers` deletes what is listed. If
+        // the process is killed in between, the streams stay.
+        left_behind.write(&self.data_dir)?;
         if self.partitions != PartitionCount::ONE {
             for stream in &streams {
                 remove(&stream.assignment.data_dir(&self.data_dir).join(FILE_NAME))?;

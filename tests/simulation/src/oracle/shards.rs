@@ -174,8 +174,12 @@ impl PartitionOracle {
             _ => stored,
         });
         let applied = applied.and_then(|row| row.applied);
+        // If an append also resets the agent, the report may have been applied before the reset.
+        let is_reset = all.iter().any(|change| {
+            matches!(change, Change::Host(row) if row.host == *host && row.applied.is_none())
+        });
         let was_applied =
-            |boot, sequence| applied >= Some(scuttle_core::ReportId { boot, sequence });
+            |boot, sequence| is_reset || applied >= Some(scuttle_core::ReportId { boot, sequence });
         let mut removed = None;
         for report in self.reports() {
             if self.is_older_than_deployment(report, row) {

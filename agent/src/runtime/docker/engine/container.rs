@@ -58,8 +58,8 @@ pub(crate) struct Container {
     /// The id of the container whose network this container shares.
     pub(crate) shares_network_of: Option<String>,
     pub(crate) condition: Condition,
-    /// What is wrong with the container, such as `exited with code 1`. `None` while it runs or
-    /// starts.
+    /// The problem of the container, such as `exited with code 1`. `None` if the container is
+    /// running without a problem or is starting.
     pub(crate) problem: Option<String>,
     /// Whether the container has exited with code 0.
     pub(crate) completed: bool,
@@ -273,8 +273,9 @@ fn to_condition(state: &str, status: &str) -> Condition {
     }
 }
 
-/// Returns what is wrong with a container that neither runs nor starts. The text has no times, so
-/// that it changes only with the container.
+/// Returns the problem of a container, or `None` if the container is running without a problem or
+/// is starting. The text contains no times, so that it changes only when the state of the container
+/// changes.
 fn describe_problem(state: &str, status: &str) -> Option<String> {
     let exit_code = || status.strip_prefix("Exited (")?.split_once(')');
     match (to_condition(state, status), exit_code()) {
