@@ -162,6 +162,11 @@ async fn renewed_credentials_revoke_the_old_ones() -> TestResult {
     bus.run_scuttle(&again)
         .await?
         .expect_failure(4, &["--renew"])?;
+    // A misspelt name does not become a new host.
+    let misspelt = ["enroll", "worker-b", "--renew"];
+    bus.run_scuttle(&misspelt)
+        .await?
+        .expect_failure(3, &["worker-b"])?;
     bus.run_scuttle(&[&again as &[&str], &["--renew"]].concat())
         .await?
         .expect_success()?;

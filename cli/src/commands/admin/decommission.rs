@@ -92,8 +92,9 @@ impl Decommission {
             revoked = revoke_decommissioned(keystore, &connection, &hosts, host).await?;
         } else {
             eprintln!(
-                "There is no bus directory here, so no credentials were revoked: remove the user of the host's agent from the \
-                 server's configuration, and reload the server (nats-server --signal reload)."
+                "There is no bus directory here, so no credentials were revoked. If the swarm has one, run the command again with \
+                 --dir DIR where it is. Otherwise, remove the user of the host's agent from the server's configuration, and reload \
+                 the server (nats-server --signal reload)."
             );
         }
         let output = Decommissioned {

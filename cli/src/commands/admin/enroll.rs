@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use scuttle_schemas::hosts::{
-    EnrollAccepted, EnrollRequest, HostUpdateAccepted, HostUpdateRequest,
+    EnrollAccepted, EnrollRequest, HostStatus, HostUpdateAccepted, HostUpdateRequest,
 };
 use scuttle_schemas::{HostId, HostName, subjects};
 
@@ -15,8 +15,10 @@ use crate::admin::keystore::Keystore;
 use crate::admin::roles::Role;
 use crate::admin::user_records::{self, PreparedUser};
 use crate::client::connection::Connection;
+use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::revoke::revoke_users;
+use crate::client::teardown::format_host;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::Enrolled;
@@ -73,6 +75,9 @@ impl Enroll {
             host_uuid: self.host_uuid.clone(),
         };
         let client = Client::connect(&connection).await?;
+        if self.renew {
+            require_enrolled(&client, &name).await?;
+        }
         let accepted: EnrollAccepted = client.request(subjects::HOSTS_ENROLL, &request).await?;
         let host = &accepted.host.host_uuid;
         let swarm = client.swarm();
@@ -81,10 +86,16 @@ impl Enroll {
             self.write_credentials(keystore, &connection, host, new_user)
                 .await?;
             credentials = Some(out.as_path());
-            eprintln!(
-                "Host {name} enrolled as {host} in the swarm at {swarm}. Copy the credentials {} to the host, and start the agent there:",
-                out.display()
-            );
+            let out = out.display();
+            if self.renew {
+                eprintln!(
+                    "New credentials of host {name} ({host}) in the swarm at {swarm}. Replace the credentials on the host with {out}, and restart the agent there:"
+                );
+            } else {
+                eprintln!(
+                    "Host {name} enrolled as {host} in the swarm at {swarm}. Copy the credentials {out} to the host, and start the agent there:"
+                );
+            }
         } else {
             eprintln!(
                 "Host {name} enrolled as {host} in the swarm at {swarm}. There is no bus directory here, so no credentials were created: add a user for \
@@ -168,6 +179,19 @@ impl Enroll {
         let words: Vec<_> = words.iter().map(|word| quote_for_shell(word)).collect();
         words.join(" ")
     }
+}
+
+/// Checks that a host whose credentials are to be renewed is enrolled. A misspelt name must not
+/// become a new host.
+async fn require_enrolled(client: &Client, name: &HostName) -> Result<(), Failure> {
+    let host = lists::resolve_host(client, name.as_str()).await?;
+    if host.status == HostStatus::Decommissioned {
+        return Err(Failure::Conflict(format!(
+            "host {} is decommissioned; leave out --renew to enroll it again",
+            format_host(&host.name, &host.host_uuid)
+        )));
+    }
+    Ok(())
 }
 
 /// Makes the controller forget the last report of a host's agent. Otherwise, a report that was sent
