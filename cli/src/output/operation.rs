@@ -231,7 +231,7 @@ mod tests {
   sent          3 times
   deadline      2026-11-23 09:21:49 UTC (in 9 min)
   deckies       2 pending
-  waiting for   host offline since 09:00:00 UTC (waiting for 1 min)
+  waiting for   host offline since 09:00:00 UTC (for 1 min)
   next attempt  in 10 s
   next step     `scuttle cancel {id}` cancels the operation
 
