@@ -73,7 +73,7 @@ async fn an_agent_with_the_credentials_of_another_host_reports_that_at_once() ->
         assert!(line.contains(word), "{word:?} is missing in: {line}");
     }
     // The server's denial is explained, too.
-    let line = agent.wait_for_line("the server denies").await?;
+    let line = agent.wait_for_line("the NATS server denies").await?;
     assert!(line.contains("--host-uuid"), "{line}");
     let admin = server.connect(&server.credentials("admin")).await?;
     let record = admin.host(&host).await?;
