@@ -103,7 +103,8 @@ async fn the_partitions_of_a_new_swarm_share_one_identity() -> TestResult {
         );
         let reply = reply.await?.context("the subscription ended")?;
         let info: Value = serde_json::from_slice(&reply.payload)?;
-        records.insert(info["metadata"][METADATA_RECORD].to_string());
+        let record = info["metadata"][METADATA_RECORD].as_str();
+        records.insert(record.context(info.to_string())?.to_owned());
     }
     assert_eq!(records.len(), 1, "{records:?}");
     Ok(())
