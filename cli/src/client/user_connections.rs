@@ -28,8 +28,8 @@ const PAGE_SIZE: usize = 1024;
 /// The maximum number of pages. A server remembers at most 10,000 closed connections.
 const MAX_PAGES: usize = 32;
 
-/// Returns the time at which each user was last connected, by the user's public key. Users of whom
-/// no server remembers a connection are missing.
+/// Returns the time at which each user was last connected, by the user's public key. A user is
+/// missing if no server remembers a connection of that user.
 ///
 /// # Errors
 /// If the connection fails, or if the system user may not ask the servers, because an earlier

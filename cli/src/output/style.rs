@@ -214,6 +214,16 @@ pub(crate) fn format_notes(notes: &[Note]) -> String {
     notes.join("; ")
 }
 
+/// Joins at most `max` names into one text, and says how many more there are: `a, b and 3 more`.
+pub(crate) fn join_at_most(names: &[impl AsRef<str>], max: usize) -> String {
+    let named: Vec<_> = names.iter().take(max).map(AsRef::as_ref).collect();
+    let named = named.join(", ");
+    match names.len().saturating_sub(max) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 /// Formats a number of deckies: `1 decky`, `2 deckies`.
 pub(crate) fn format_decky_count(count: usize) -> String {
     match count {

@@ -119,7 +119,7 @@ impl Health {
         self.set(Phase::Refused(reason));
     }
 
-    /// Records the conflict of this leader with another controller, or that there is none.
+    /// Records the conflict of this leader with another controller. `None` ends the conflict.
     pub fn set_conflict(&self, conflict: Option<String>) {
         self.conflicts[self.partition].send_replace(conflict);
     }

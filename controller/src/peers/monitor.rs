@@ -46,7 +46,7 @@ pub async fn watch_for_conflicts(own: Instance, client: Client, health: Health, 
 }
 
 /// Describes the conflicting controllers that serve or have refused to serve. Returns `None` if
-/// there are none.
+/// no controller conflicts.
 fn describe_conflict(own: &Instance, answers: &[Instance]) -> Option<String> {
     let conflicting = answers
         .iter()

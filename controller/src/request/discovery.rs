@@ -173,7 +173,8 @@ impl Service {
         }
     }
 
-    /// Returns the metadata with the user to whom the controller attributes this request.
+    /// Returns the metadata, including the name that the controller records as this request's
+    /// requester.
     fn metadata_for(&self, request: &Message) -> Metadata {
         let mut metadata = self.metadata.clone();
         if let Ok(requester) = parse_requester(request, false) {

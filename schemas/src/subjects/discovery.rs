@@ -16,8 +16,8 @@ pub const METADATA_RECORD: &str = "scuttle.record";
 pub const METADATA_STORE: &str = "scuttle.store";
 /// The key of the NATS service's metadata that says whether the controller serves requests.
 pub const METADATA_STATE: &str = "scuttle.state";
-/// The key of the NATS service's metadata that has the user to whom the controller attributes the
-/// request for the metadata.
+/// The key of the NATS service's metadata that has the name which the controller records as the
+/// requester of this discovery request.
 pub const METADATA_REQUESTER: &str = "scuttle.requester";
 /// The key of the NATS service's metadata that says why the controller's HTTP address has no web
 /// page. Missing if the address has the page, or if HTTP is disabled.

@@ -69,7 +69,7 @@ async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -
     // A flag overrides the environment, and an empty variable counts as unset.
     let environment = vec![
         ("SCUTTLE_NATS_URL", "nats://127.0.0.1:1".to_owned()),
-        ("SCUTTLE_NATS_USER", "nobody".to_owned()),
+        ("SCUTTLE_NATS_USER", "ignored".to_owned()),
         ("SCUTTLE_NATS_PASSWORD", "wrong".to_owned()),
     ];
     let overridden = Cli::with_environment(&cluster, environment)?;

@@ -72,7 +72,7 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
         assert_eq!(ended.state, expected);
         operations.push(accepted.operation_id.to_string());
     }
-    let agentless = cluster.enroll_host("nobody").await?;
+    let agentless = cluster.enroll_host("no-agent").await?;
     let late = cluster
         .operator
         .tear_down_within(1, &agentless, None)
@@ -112,7 +112,7 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
     let late_ids = [("operation_id", &*late), ("host_uuid", &*agentless)];
     check(&update, "operation timed out", "WARN", &late_ids);
     let error = ("error", "the host's agent never started it");
-    let explained = [("name", "nobody"), error];
+    let explained = [("name", "no-agent"), error];
     check(&update, "operation timed out", "WARN", &explained);
     check(
         &update,

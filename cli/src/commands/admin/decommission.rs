@@ -164,17 +164,9 @@ async fn ask(client: &Client, host: &HostRecord, forgotten: &[DeckyId]) -> Resul
 
 /// Names the forgotten deckies, at most [`MAX_NAMED`] of them.
 fn describe_forgotten(deckies: &[DeckyId]) -> String {
-    let named: Vec<_> = deckies
-        .iter()
-        .take(MAX_NAMED)
-        .map(DeckyId::as_str)
-        .collect();
-    let more = match deckies.len().saturating_sub(MAX_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     let count = style::format_decky_count(deckies.len());
-    format!("{count} ({}{more})", named.join(", "))
+    let names: Vec<_> = deckies.iter().map(DeckyId::as_str).collect();
+    format!("{count} ({})", style::join_at_most(&names, MAX_NAMED))
 }
 
 /// Revokes the credentials of `host` and of all hosts that are already decommissioned. Returns the

@@ -11,6 +11,7 @@ use crate::client::controllers::ControllerInfo;
 use crate::client::lists;
 use crate::client::nats_client::Client;
 use crate::client::teardown::format_host;
+use crate::output::style;
 
 /// The maximum number of hosts that a warning names.
 const MAX_NAMED: usize = 5;
@@ -80,14 +81,10 @@ fn describe_versions(hosts: &[HostRecord], controllers: &BTreeSet<&str>) -> Opti
     if controllers.is_empty() || differing.is_empty() {
         return None;
     }
-    let named = differing[..differing.len().min(MAX_NAMED)].join(", ");
-    let more = match differing.len().saturating_sub(MAX_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let named = style::join_at_most(&differing, MAX_NAMED);
     let controllers: Vec<_> = controllers.iter().copied().collect();
     Some(format!(
-        "agents have another version than the controller ({}): {named}{more}",
+        "agents have another version than the controller ({}): {named}",
         controllers.join(", ")
     ))
 }
