@@ -35,6 +35,16 @@ pub enum ConnectConfigError {
         path: PathBuf,
         cause: String,
     },
+    #[error("the private key {} does not belong to the server's certificate {}; give the key with which the certificate was requested", .key.display(), .certificate.display())]
+    OtherKey { certificate: PathBuf, key: PathBuf },
+    #[error("programs that trust {} would reject the server's certificate {} at {server}: {cause}; check the authority, and that the certificate is valid for this address", .ca.display(), .certificate.display())]
+    Untrusted {
+        certificate: PathBuf,
+        ca: PathBuf,
+        /// The host of the address at which programs reach the server.
+        server: String,
+        cause: String,
+    },
     #[error("cannot set up TLS: {0}; check --tls-ca and the authorities that the system trusts")]
     Tls(String),
 }

@@ -3,7 +3,8 @@
 //! Each program decides for itself what it sends and how it handles a lost connection.
 //!
 //! The modules, lowest layer first: `secret`, `error`, `max_payload` and `server_sync`, then
-//! `file`, then `credentials` and `tls`, then `connect_config`, then `arguments` and `receiver`.
+//! `file`, then `credentials` and `tls`, then `connect_config`, then `arguments`, `outage` and
+//! `receiver`.
 
 mod arguments;
 pub mod connect_config;
@@ -11,10 +12,11 @@ mod credentials;
 mod error;
 pub mod file;
 mod max_payload;
+pub mod outage;
 pub mod receiver;
 mod secret;
 pub mod server_sync;
-mod tls;
+pub mod tls;
 
 pub use arguments::Arguments;
 pub use connect_config::ConnectConfig;

@@ -1,4 +1,5 @@
-//! Finds out when each NATS server syncs the data of `JetStream` to disk.
+//! Finds out which NATS servers reply, how many belong to the `JetStream` cluster, and when each
+//! syncs the data of `JetStream` to disk.
 
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub struct Server {
     pub version: String,
     /// When the server syncs the data of `JetStream` to disk. `None` if `JetStream` is disabled.
     pub sync_interval: Option<SyncInterval>,
+    /// The number of servers in the server's `JetStream` cluster, including those that are down.
+    /// `None` if the server is not in a cluster.
+    pub cluster_size: Option<usize>,
 }
 
 /// When a server syncs the data of `JetStream` to disk.
@@ -77,6 +81,7 @@ pub async fn query_servers(client: &Client) -> Vec<Server> {
 /// format.
 fn parse(reply: &[u8]) -> Option<Server> {
     let Reply { server, data } = serde_json::from_slice(reply).ok()?;
+    let cluster_size = data.jetstream.meta.map(|meta| meta.cluster_size);
     let sync_interval = data.jetstream.config.map(|config| {
         if config.sync_always {
             SyncInterval::Always
@@ -88,6 +93,7 @@ fn parse(reply: &[u8]) -> Option<Server> {
         name: server.name,
         version: data.version,
         sync_interval,
+        cluster_size,
     })
 }
 
@@ -114,6 +120,14 @@ struct Variables {
 struct JetStream {
     /// `None` if `JetStream` is disabled.
     config: Option<Config>,
+    /// `None` if the server is not in a cluster.
+    meta: Option<MetaGroup>,
+}
+
+/// The group of servers that manages the `JetStream` cluster.
+#[derive(Deserialize)]
+struct MetaGroup {
+    cluster_size: usize,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +160,7 @@ mod tests {
         );
         assert_eq!(server.sync_interval, sync_interval, "{reply}");
         assert_eq!(server.loss_window(), loss_window, "{reply}");
+        assert_eq!(server.cluster_size, None, "{reply}");
     }
 
     #[test]
@@ -163,6 +178,14 @@ mod tests {
         );
         check(r#""jetstream":{},"#, None, None);
         check("", None, None);
+    }
+
+    #[test]
+    fn the_size_of_the_cluster_is_parsed() {
+        let reply = r#"{"server":{"name":"nats-a"},"data":{"version":"2.15.1","jetstream":
+            {"config":{"sync_always":true},"meta":{"name":"c","peer":"y","cluster_size":3,"pending":0}}}}"#;
+        let server = parse(reply.as_bytes()).expect(reply);
+        assert_eq!(server.cluster_size, Some(3));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use async_nats::rustls::client::danger::{
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use async_nats::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    crypto,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme, crypto,
 };
 
 use crate::error::ConnectConfigError;
@@ -60,11 +60,67 @@ pub(crate) fn client_config(
         return Ok(builder.with_no_client_auth());
     };
     let certificates = load_certificates("certificate", certificate)?;
-    check_pem("private key", "PRIVATE KEY", key)?;
-    let key =
-        PrivateKeyDer::from_pem_file(key).map_err(|cause| invalid("private key", key, &cause))?;
+    let key = load_key("private key", key)?;
     let config = builder.with_client_auth_cert(certificates, key);
     config.map_err(|cause| invalid("certificate", certificate, &cause))
+}
+
+/// Checks that a server's private key fits its certificate. With `ca`, also checks that the
+/// authority in this file signed the certificate, and that the certificate is valid for each of
+/// `servers`.
+///
+/// # Errors
+/// If a check fails, or a file cannot be read or does not contain what it should.
+pub fn check_server_certificate(
+    certificate: &Path,
+    key: &Path,
+    ca: Option<&Path>,
+    servers: &[ServerAddr],
+) -> Result<(), ConnectConfigError> {
+    const CERTIFICATE: &str = "server's certificate";
+    let chain = load_certificates(CERTIFICATE, certificate)?;
+    let private_key = load_key("server's private key", key)?;
+    let provider = Arc::new(crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|cause| ConnectConfigError::Tls(cause.to_string()))?;
+    let fits = config
+        .with_no_client_auth()
+        .with_single_cert(chain.clone(), private_key);
+    if let Err(cause) = fits {
+        return Err(match cause {
+            Error::InconsistentKeys(_) => ConnectConfigError::OtherKey {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+            },
+            cause => invalid(CERTIFICATE, certificate, &cause),
+        });
+    }
+    let (Some(ca), Some((end_entity, intermediates))) = (ca, chain.split_first()) else {
+        return Ok(());
+    };
+    let roots = Arc::new(load_roots(Some(ca))?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+    let verifier = verifier.map_err(|cause| ConnectConfigError::Tls(cause.to_string()))?;
+    for server in servers {
+        let Some(name) = server_name(server) else {
+            continue;
+        };
+        let now = UnixTime::now();
+        let verified = verifier.verify_server_cert(end_entity, intermediates, &name, &[], now);
+        verified.map_err(|cause| ConnectConfigError::Untrusted {
+            certificate: certificate.to_owned(),
+            ca: ca.to_owned(),
+            server: server.host().to_owned(),
+            cause: cause.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+fn load_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, ConnectConfigError> {
+    check_pem(what, "PRIVATE KEY", path)?;
+    PrivateKeyDer::from_pem_file(path).map_err(|cause| invalid(what, path, &cause))
 }
 
 fn load_roots(ca: Option<&Path>) -> Result<RootCertStore, ConnectConfigError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
 use bytes::Bytes;
-use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
+use scuttle_nats::{ConnectConfig, ConnectConfigError, hint, outage};
 use scuttle_schemas::HostId;
 use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
@@ -76,9 +76,14 @@ impl Connection {
         let mut logged = None;
         let mut attempts = 1;
         loop {
-            let options = connect_options(config, inbox)?
-                .name(name)
-                .event_callback(event_callback(server.clone(), events.clone()));
+            let options =
+                connect_options(config, inbox)?
+                    .name(name)
+                    .event_callback(event_callback(
+                        config.clone(),
+                        server.clone(),
+                        events.clone(),
+                    ));
             let error = match options.connect(&addresses).await {
                 Ok(client) => {
                     if logged.is_some() {
@@ -238,7 +243,9 @@ fn connect_options(
 }
 
 /// Returns a callback that counts connections and logs events, except repeats of the last event.
+/// While a lost connection is not restored, it also logs why.
 fn event_callback(
+    config: ConnectConfig,
     server: String,
     sessions: Arc<watch::Sender<u64>>,
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync {
@@ -246,11 +253,27 @@ fn event_callback(
     move |event| {
         match event {
             Event::Connected => sessions.send_modify(|count| *count += 1),
-            Event::Disconnected => sessions.send_modify(|_| {}),
+            Event::Disconnected => {
+                let lost = sessions.subscribe();
+                sessions.send_modify(|_| {});
+                tokio::spawn(log_outage(config.clone(), server.clone(), lost));
+            }
             _ => {}
         }
         log_event(&server, &event, &last);
         std::future::ready(())
+    }
+}
+
+/// Logs why the connection is not restored, until it is. `sessions` holds the number of connections
+/// so far.
+async fn log_outage(config: ConnectConfig, server: String, mut sessions: watch::Receiver<u64>) {
+    let lost = *sessions.borrow();
+    let log = |cause: &str| tracing::warn!(%server, "cannot reconnect to NATS: {cause}");
+    tokio::select! {
+        // Also ends if the connection was dropped.
+        _ = sessions.wait_for(|session| *session > lost) => {}
+        () = outage::log_causes(&config, log) => {}
     }
 }
 
@@ -264,13 +287,18 @@ fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
         Event::ClientError(error) if error.to_string().contains("authorization violation") => {
             "the server no longer accepts this user; check whether the host was decommissioned or given new credentials. Still retrying".to_owned()
         }
-        Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
+        Event::ServerError(error) if is_denial(error) => {
             format!("the NATS server denies a permission that the agent needs ({error}); the credentials may be those of another host: check --host-uuid and the credentials")
         }
         event => event.to_string(),
     };
+    // A denial of each subject of each host would be a flood.
+    let kind = match event {
+        Event::ServerError(error) if is_denial(error) => "permission denied".to_owned(),
+        _ => text.clone(),
+    };
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-    if last.as_ref() == Some(&text) {
+    if last.as_ref() == Some(&kind) {
         return;
     }
     match event {
@@ -280,7 +308,11 @@ fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
         Event::Closed => {}
         _ => tracing::warn!(%server, "NATS: {text}"),
     }
-    *last = Some(text);
+    *last = Some(kind);
+}
+
+fn is_denial(error: &async_nats::ServerError) -> bool {
+    (error.to_string().to_lowercase()).contains("permissions violation")
 }
 
 /// Returns a random delay whose upper bound grows exponentially, so that agents that lost the

@@ -3,6 +3,7 @@
 pub mod connection;
 pub(crate) mod decode;
 pub(crate) mod malformed;
+pub mod permission_check;
 pub mod request_id;
 
 use async_nats::Message;

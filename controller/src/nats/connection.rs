@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
-use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
+use scuttle_nats::{ConnectConfig, ConnectConfigError, hint, outage};
 use scuttle_schemas::{subjects, truncate_chars};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -122,6 +122,7 @@ fn options(
     counters: Arc<Counters>,
 ) -> Result<ConnectOptions, ConnectConfigError> {
     let options = access.connect_options()?;
+    let access = access.clone();
     Ok(options
         .name(CLIENT_NAME)
         .custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX)
@@ -135,8 +136,14 @@ fn options(
             add_jitter((MIN_RETRY_DELAY * 2_u32.pow(doublings)).min(MAX_RETRY_DELAY))
         })
         .event_callback(move |event| {
-            let (up, counters) = (up.clone(), counters.clone());
-            async move { log_event(&event, &up, &counters) }
+            let (up, counters, access) = (up.clone(), counters.clone(), access.clone());
+            async move {
+                let was_up = *up.borrow();
+                log_event(&event, &up, &counters);
+                if was_up && !*up.borrow() {
+                    tokio::spawn(log_outage(access, up.subscribe()));
+                }
+            }
         }))
 }
 
@@ -167,6 +174,16 @@ fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
         Event::ClientError(error) => count(Cause::ServerError, error),
         Event::LameDuckMode => info!("the NATS server is about to stop (lame duck mode)"),
         Event::Draining | Event::Closed => {}
+    }
+}
+
+/// Logs why the connection is not restored, until it is.
+async fn log_outage(access: ConnectConfig, mut up: watch::Receiver<bool>) {
+    let log = |cause: &str| warn!("cannot reconnect to {}: {cause}", access.url);
+    tokio::select! {
+        // Also ends if the client has ended.
+        _ = up.wait_for(|up| *up) => {}
+        () = outage::log_causes(&access, log) => {}
     }
 }
 

@@ -49,7 +49,7 @@ async fn a_host_is_back_after_a_second_agent_ran_for_a_while() -> TestResult {
 }
 
 #[tokio::test]
-async fn an_agent_with_the_credentials_of_another_host_reports_that_at_once() -> TestResult {
+async fn an_agent_with_the_credentials_of_another_host_exits_with_an_explanation() -> TestResult {
     let server = ProvisionedServer::start().await?;
     let _controller = server.start_controller().await?;
     let host: HostId = "worker-a".parse()?;
@@ -68,13 +68,16 @@ async fn an_agent_with_the_credentials_of_another_host_reports_that_at_once() ->
         launcher: Vec::new(),
     };
     let mut agent = agent.start()?;
-    let line = agent.wait_for_line("not of this host").await?;
-    for word in ["worker-a", "worker-b", "--host-uuid"] {
+    let line = agent.wait_for_line("cannot act for host worker-a").await?;
+    for word in [
+        "worker-b",
+        "worker-b.creds",
+        "the NATS server denies",
+        "--host-uuid",
+    ] {
         assert!(line.contains(word), "{word:?} is missing in: {line}");
     }
-    // The server's denial is explained, too.
-    let line = agent.wait_for_line("the NATS server denies").await?;
-    assert!(line.contains("--host-uuid"), "{line}");
+    assert_eq!(agent.wait_for_exit().await?.code(), Some(2));
     let admin = server.connect(&server.credentials("admin")).await?;
     let record = admin.host(&host).await?;
     assert_eq!(record.status, HostStatus::Enrolled);

@@ -7,8 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use scuttle_tests::certificates::CertificateAuthority;
 use scuttle_tests::cluster::provisioned_server::connect_options;
+use scuttle_tests::programs::agent::AgentOptions;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_command;
+use scuttle_tests::programs::scuttle::run_scuttle;
 use scuttle_tests::servers::nats_server::{NatsServer, ServerSetup, find_free_ports};
 use scuttle_tests::{
     Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult, wait_until,
@@ -24,6 +26,12 @@ fn to_argument(path: &Path) -> &str {
 /// Starts a server with `nats.conf` and a `tls` block. If `mutual` is true, the server requires
 /// client certificates.
 async fn start_tls_server(ca: &CertificateAuthority, mutual: bool) -> Result<Nats> {
+    let block = tls_block(ca, mutual)?;
+    Nats::start_with(|configuration| format!("{configuration}{block}")).await
+}
+
+/// Returns a `tls` block for `nats.conf`.
+fn tls_block(ca: &CertificateAuthority, mutual: bool) -> Result<String> {
     let (certificate, key) = ca.issue("server")?;
     let verify = if mutual {
         format!("ca_file: \"{}\"\n verify: true\n", to_argument(&ca.file()))
@@ -31,8 +39,9 @@ async fn start_tls_server(ca: &CertificateAuthority, mutual: bool) -> Result<Nat
         String::new()
     };
     let (certificate, key) = (to_argument(&certificate), to_argument(&key));
-    let block = format!("\ntls {{\n cert_file: \"{certificate}\"\n key_file: \"{key}\"\n {verify}");
-    Nats::start_with(|configuration| format!("{configuration}{block}}}\n")).await
+    Ok(format!(
+        "\ntls {{\n cert_file: \"{certificate}\"\n key_file: \"{key}\"\n {verify}}}\n"
+    ))
 }
 
 /// Returns the environment of a program that connects as `role` and trusts the authority in the
@@ -310,5 +319,87 @@ async fn a_controller_fails_over_to_an_announced_address_with_tls() -> TestResul
         .process()
         .wait_for_line("waiting for the NATS server")
         .await?;
+    Ok(())
+}
+
+/// While a NATS client reconnects, the client reports only the kind of each failure. The server has
+/// TLS after its restart, with an authority that the programs do not know.
+#[tokio::test]
+async fn programs_that_cannot_reconnect_log_the_cause_and_the_remedy() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let server = dir.path().join("server");
+    let mut nats = Nats::start_in(&server, str::to_owned).await?;
+    let mut controller = nats.start_controller(&dir.path().join("controller"))?;
+    controller.process().wait_for_line("ready").await?;
+    let agent = AgentOptions {
+        url: nats.url(),
+        login: nats.environment(Role::Agents).into(),
+        host: "worker-a".parse()?,
+        docker: "unix:///nowhere/docker.sock".to_owned(),
+        data_dir: dir.path().join("agent"),
+        flags: Vec::new(),
+        launcher: Vec::new(),
+    };
+    let mut agent = agent.start()?;
+    agent.wait_for_line("ready").await?;
+
+    let authority = CertificateAuthority::create(dir.path(), "authority")?;
+    nats.stop().await?;
+    let configuration = server.join("nats.conf");
+    let text = std::fs::read_to_string(&configuration)?;
+    std::fs::write(&configuration, text + &tls_block(&authority, false)?)?;
+    nats.restart().await?;
+    for process in [controller.process(), &mut agent] {
+        let line = process.wait_for_line("cannot reconnect").await?;
+        for text in ["UnknownIssuer", "--tls-ca"] {
+            assert!(line.contains(text), "{text} is missing in: {line}");
+        }
+    }
+    Ok(())
+}
+
+/// Otherwise the mistake would show only when the first program connects.
+#[tokio::test]
+async fn init_rejects_a_certificate_with_which_no_program_could_connect() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
+    let other = CertificateAuthority::create(dir.path(), "other")?;
+    let (certificate, key) = ca.issue_for("server", &["nats.example", "127.0.0.1"])?;
+    let (_, other_key) = ca.issue("another")?;
+    let (authority, stranger) = (ca.file(), other.file());
+    let init = async |key: &Path, rest: &[&str]| {
+        let certificate = ["--server-cert", to_argument(&certificate)];
+        let key = ["--server-key", to_argument(key)];
+        let arguments = [&["init"], &certificate[..], &key, rest].concat();
+        run_scuttle(dir.path(), &arguments, &[]).await
+    };
+    let trust = |ca| ["--server-ca", to_argument(ca)];
+    let url = |url| ["--url", url];
+    for (key, rest, texts) in [
+        (&other_key, vec![], ["another.key", "server.crt"]),
+        (
+            &key,
+            trust(&stranger).to_vec(),
+            ["other.pem", "UnknownIssuer"],
+        ),
+        (
+            &key,
+            [trust(&authority), url("tls://elsewhere.example:4222")].concat(),
+            ["elsewhere.example", "valid for this address"],
+        ),
+        (
+            &key,
+            url("nats://nats.example:4222").to_vec(),
+            ["--url tls://", "nats://nats.example:4222"],
+        ),
+    ] {
+        init(key, &rest).await?.expect_failure(2, &texts)?;
+        assert!(!dir.path().join("bus").exists());
+    }
+    let arguments = ["init", "--url", "tls://nats.example:4222"];
+    let without = run_scuttle(dir.path(), &arguments, &[]).await?;
+    without.expect_failure(2, &["no certificate", "--server-cert"])?;
+    let rest = [trust(&authority), url("tls://nats.example:4222")].concat();
+    init(&key, &rest).await?.expect_success()?;
     Ok(())
 }

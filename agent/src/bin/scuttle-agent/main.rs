@@ -11,11 +11,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use scuttle_agent::evidence::settings::EvidenceSettings;
 use scuttle_agent::evidence::store::EvidenceStore;
+use scuttle_agent::nats::permission_check::{PermissionDenied, check_permissions};
 use scuttle_agent::runtime::docker::docker_runtime::DockerRuntime;
 use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
-use scuttle_nats::Credentials;
-use scuttle_schemas::{HostId, Text, subjects};
+use scuttle_schemas::{Text, subjects};
 use scuttle_telemetry::InstalledLog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
-            ExitCode::FAILURE
+            if error.is::<PermissionDenied>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     };
     // Sends the last spans, or gives up on them after a timeout.
@@ -103,18 +107,6 @@ fn reload(args: &Args, log: &InstalledLog) {
     }
 }
 
-/// Logs an error if the credentials file is that of another host. The server would deny everything
-/// that the agent does.
-fn report_foreign_credentials(host: &HostId, credentials: &Credentials) {
-    if let Credentials::File(path) = credentials
-        && let Some(user) = credentials.user()
-        && user != host.as_str()
-    {
-        let path = path.display();
-        error!(host_uuid = %host, "the credentials in {path} are those of {user}, not of this host; correct --host-uuid or --nats-creds");
-    }
-}
-
 async fn run(
     args: &Args,
     docker: DockerSettings,
@@ -127,8 +119,8 @@ async fn run(
     // The permissions of the agent's user allow reply subjects with this prefix only.
     let inbox = subjects::agent_inbox_prefix(host);
     let config = args.nats.connect_config();
-    report_foreign_credentials(host, &config.credentials);
     let connection = Connection::connect("scuttle-agent", &config, Some(&inbox)).await?;
+    check_permissions(&config, host).await?;
     scuttle_nats::check_max_payload(connection.client().max_payload())?;
     let runtime = DockerRuntime::new(host.clone(), docker, &args.data_dir, evidence);
     let runtime = Arc::new(runtime);

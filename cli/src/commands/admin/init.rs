@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
+use async_nats::ServerAddr;
 use clap::Args;
 use nkeys::KeyPair;
+use scuttle_nats::tls::check_server_certificate;
 use scuttle_nats::{ConnectConfig, Credentials, Tls};
 
 use super::bus_options::{DirectoryOption, quote_for_shell};
@@ -80,7 +82,7 @@ impl Init {
                 self.host
             )));
         }
-        let address = self.client_address(tls.is_some())?;
+        let address = self.client_address(tls.as_ref())?;
         // The directory is created under another name and then renamed, so that a partial directory
         // never appears at the final path.
         let parent = root.parent().unwrap_or(Path::new("/"));
@@ -131,10 +133,10 @@ impl Init {
     }
 
     /// Returns the address at which programs reach the server, and reads the certificate of the
-    /// server's authority.
-    fn client_address(&self, has_tls: bool) -> Result<ClientAddress, Failure> {
+    /// server's authority. Checks that programs can connect there with the server's certificate.
+    fn client_address(&self, tls: Option<&ServerTls>) -> Result<ClientAddress, Failure> {
         let url = self.url.clone().unwrap_or_else(|| {
-            let scheme = if has_tls { "tls" } else { "nats" };
+            let scheme = if tls.is_some() { "tls" } else { "nats" };
             let host = match self.host {
                 IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -152,6 +154,20 @@ impl Init {
         };
         // Reads the authority's certificate, so that an error names the file.
         config.connect_options()?;
+        let servers = config.server_addresses()?;
+        if let Some(tls) = tls {
+            if !servers.iter().all(ServerAddr::tls_required) {
+                return Err(Failure::Usage(format!(
+                    "the server accepts only TLS with its certificate: write --url tls://HOST:PORT, not {url}"
+                )));
+            }
+            let ca = self.server_ca.as_deref();
+            check_server_certificate(&tls.certificate, &tls.key, ca, &servers)?;
+        } else if servers.iter().any(ServerAddr::tls_required) {
+            return Err(Failure::Usage(format!(
+                "programs cannot connect to {url} with TLS, because the server has no certificate: give --server-cert and --server-key"
+            )));
+        }
         let ca = self.server_ca.as_deref().map(files::read).transpose()?;
         Ok(ClientAddress { url, ca })
     }
