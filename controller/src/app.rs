@@ -13,7 +13,7 @@ use scuttle_schemas::subjects::METADATA_NO_PAGE;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, error, info, info_span, warn};
 use uuid::Uuid;
 
 use crate::config::options::{Config, Journal};
@@ -36,7 +36,7 @@ use crate::peers::presence::Connections;
 use crate::peers::startup::wait_until_allowed;
 use crate::request::discovery::Metadata;
 use crate::store::file_watch::FileWatch;
-use crate::store::{JournalStream, RedbStore, StoreError};
+use crate::store::{FILE_NAME, JournalStream, RedbStore, StoreError};
 use crate::{engine, signals};
 
 /// The interval at which a controller that lacks permissions checks them again. They may be granted
@@ -244,6 +244,7 @@ impl App {
         self.health.set_loading();
         // Loading may take seconds. Meanwhile /readyz reports that the record is being read.
         let data_dir = self.config.data_dir.clone();
+        let is_new = !data_dir.join(FILE_NAME).exists();
         let loading = tokio::task::spawn_blocking(move || {
             let mut store = RedbStore::open(&data_dir)?;
             let mut state = engine::load(&mut store)?;
@@ -258,6 +259,13 @@ impl App {
             state.row_counts(),
             self.config.data_dir.display()
         );
+
+        if is_new {
+            warn!(
+                "created an empty record in {}; if the swarm had a record, stop this controller, and correct --data-dir or restore a backup",
+                self.config.data_dir.display()
+            );
+        }
 
         self.health.set_connecting();
         let (client, connected) = tokio::select! {

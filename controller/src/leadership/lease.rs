@@ -37,7 +37,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The error of a failed request to the bucket of leases.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} in the bucket {bucket}: {cause}")]
+#[error("cannot {action} the bucket {bucket}: {cause}{}", advise_on_replicas(.cause))]
 pub struct LeaseError {
     action: &'static str,
     bucket: String,
@@ -160,7 +160,7 @@ impl LeaseBucket {
     /// If the request fails, for example because the servers do not reply.
     pub async fn is_marked(&self, key: &str) -> Result<bool, LeaseError> {
         let entry = self.bucket.entry(key).await;
-        let entry = entry.map_err(failed("read a mark", &self.bucket.name))?;
+        let entry = entry.map_err(failed("read a mark in", &self.bucket.name))?;
         Ok(entry.is_some_and(|entry| entry.operation == kv::Operation::Put))
     }
 
@@ -176,7 +176,7 @@ impl LeaseBucket {
     /// If the request fails, for example because the servers do not reply. The lease may have been
     /// acquired nevertheless. In this case, it expires.
     pub async fn try_acquire(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
-        let failed = failed("acquire a lease", &self.bucket.name);
+        let failed = failed("acquire a lease in", &self.bucket.name);
         let request = LeaseRequest::now();
         match self.bucket.create(key, self.holder.clone()).await {
             Ok(revision) => Ok(Some(Lease {
@@ -325,6 +325,15 @@ impl LeaseGuard {
 
 /// Returns a function for `map_err` that converts the cause of a failed request into a
 /// [`LeaseError`].
+/// Returns the remedy if a single server is asked for several replicas, else an empty string.
+fn advise_on_replicas(cause: &str) -> &'static str {
+    if cause.contains("replicas > 1 not supported") {
+        "; start a single NATS server's controllers with --replicas 1, or connect the servers to a cluster"
+    } else {
+        ""
+    }
+}
+
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

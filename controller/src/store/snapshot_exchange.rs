@@ -120,7 +120,7 @@ impl SnapshotExchange {
         let newest = newest.ok_or_else(|| SnapshotExchangeError::Missing {
             bucket: self.bucket.clone(),
         })?;
-        info!("downloading a snapshot of {} MiB", newest.size >> 20);
+        info!("downloading a snapshot of {}", format_size(newest.size));
         let got = self.objects.get(&newest.name).await;
         let mut object = got.map_err(failed("download a snapshot", &self.bucket))?;
         let copied = copy(&mut object, File::from_std(file)).await;
@@ -265,8 +265,8 @@ impl SnapshotExchange {
             }
         }
         info!(
-            "trimmed the journal up to message {sequence}; a snapshot of {} MiB contains it",
-            size >> 20
+            "trimmed the journal up to message {sequence}; a snapshot of {} contains it",
+            format_size(size)
         );
         Ok(())
     }
@@ -317,6 +317,15 @@ async fn copy(from: &mut Object, mut to: File) -> Result<(), CopyError> {
                 .await
                 .map_err(CopyError::Write)?,
         }
+    }
+}
+
+/// Formats a size in MiB, or in KiB below 1 MiB. Rounds up.
+fn format_size(bytes: u64) -> String {
+    if bytes < 1 << 20 {
+        format!("{} KiB", bytes.div_ceil(1 << 10))
+    } else {
+        format!("{} MiB", bytes.div_ceil(1 << 20))
     }
 }
 

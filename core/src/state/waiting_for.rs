@@ -114,7 +114,7 @@ fn describe_running(host: &Host, row: &OperationRow) -> WaitingFor {
     let detail: Cow<'static, str> =
         progress.map_or("the agent has started it".into(), |progress| {
             let (at, step) = (progress.reported_at, &progress.step);
-            format!("the agent said at {at}: {step}").into()
+            format!("the agent reported at {at}: {step}").into()
         });
     let (what, detail) = match &host.row.inventory_error {
         Some(cause) => (RUNTIME, format!("{}; {detail}", cause.as_str()).into()),

@@ -4,7 +4,9 @@ use anyhow::Result;
 use scuttle_schemas::subjects;
 use scuttle_tests::servers::nats_server::NatsServer;
 use scuttle_tests::wait::current_timestamp;
-use scuttle_tests::{Client, Cluster, Controller, Nats, ProvisionedServer, Role, TestResult};
+use scuttle_tests::{
+    Client, Cluster, Controller, Nats, ProvisionedServer, Role, TestResult, wait_until,
+};
 use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
@@ -329,5 +331,32 @@ async fn doctor_fails_if_the_clock_of_a_host_differs_from_the_controllers() -> T
             "{diagnosis:#}"
         );
     }
+    Ok(())
+}
+
+/// The controllers run, but cannot serve. Starting another would not help.
+#[tokio::test]
+async fn doctor_says_that_too_few_servers_are_running() -> TestResult {
+    let mut cluster = Cluster::builder().servers(3).controllers(1).start().await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    for server in &mut cluster.servers[1..] {
+        server.kill().await?;
+    }
+    let majority = "only 1 of the 3 servers of the JetStream cluster replies";
+    let diagnose = async || {
+        let (found, diagnosis) = run_doctor(&cli, &[], 6).await?;
+        anyhow::Ok(format!("{found}: {diagnosis}"))
+    };
+    // Until its lease has expired, the controller still replies.
+    let is_noticed = |diagnosis: &String| diagnosis.contains(majority);
+    let diagnosis = wait_until("doctor finds no majority", diagnose, is_noticed).await?;
+    assert!(
+        diagnosis.contains("start the other NATS servers"),
+        "{diagnosis}"
+    );
+    assert!(
+        !diagnosis.contains("start scuttle-controller"),
+        "{diagnosis}"
+    );
     Ok(())
 }

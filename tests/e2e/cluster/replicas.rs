@@ -4,7 +4,7 @@
 use async_nats::jetstream::Context;
 use scuttle_schemas::{PartitionCount, subjects};
 use scuttle_tests::programs::scuttle::{CommandOutput, run_to_end};
-use scuttle_tests::{Cluster, Controller, Role, TestResult, wait_until};
+use scuttle_tests::{Cluster, Controller, Nats, Role, TestResult, wait_until};
 
 use super::lost_journal::{add_maintenance_user, connect_for_maintenance, run_doctor};
 
@@ -69,6 +69,10 @@ async fn another_number_of_replicas_is_reported_and_can_be_changed() -> TestResu
     let login = [(user.0, user.1.as_str()), (password.0, password.1.as_str())];
     let denied = set_replicas(&cluster, login).await?;
     denied.expect_failure(1, &["$JS.API.STREAM.UPDATE.SCUTTLE_0"])?;
+    let [user, password] = cluster.servers[0].environment(Role::Viewer);
+    let login = [(user.0, user.1.as_str()), (password.0, password.1.as_str())];
+    let denied = set_replicas(&cluster, login).await?;
+    denied.expect_failure(1, &["use a login that may publish on $JS.API.STREAM.INFO"])?;
     let login = [
         ("SCUTTLE_NATS_USER", "maintenance"),
         ("SCUTTLE_NATS_PASSWORD", "maintenance"),
@@ -87,5 +91,22 @@ async fn another_number_of_replicas_is_reported_and_can_be_changed() -> TestResu
         .await?;
     let doctor = run_doctor(&cluster).await?;
     assert!(!doctor.stdout.contains("replicas"), "{doctor:?}");
+    Ok(())
+}
+
+/// The default of three replicas needs a cluster.
+#[tokio::test]
+async fn a_controller_of_a_single_server_says_which_number_of_replicas_works() -> TestResult {
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Controller));
+    environment.push(("SCUTTLE_STORE", "jetstream".to_owned()));
+    let data_dir = dir.path().join("controller");
+    let mut controller = Controller::start(&nats.url(), environment, &data_dir)?;
+    let line = controller
+        .process()
+        .wait_for_line("cannot open the bucket")
+        .await?;
+    assert!(line.contains("--replicas 1"), "{line}");
     Ok(())
 }

@@ -215,3 +215,24 @@ async fn a_wrong_password_is_logged_once() -> TestResult {
     assert!(log.contains("check the user, the password"), "{log}");
     Ok(())
 }
+
+/// A wrong data directory would otherwise show only as an empty swarm.
+#[tokio::test]
+async fn a_controller_warns_of_an_empty_new_record_once() -> TestResult {
+    const WARNING: &str = "created an empty record in";
+    let fixture = Fixture::new().await?;
+    let data_dir = fixture.dir.path().join("controller");
+    let mut controller = fixture.nats.start_controller(&data_dir)?;
+    let line = controller.process().wait_for_line(WARNING).await?;
+    assert!(
+        line.contains("WARN") && line.contains("--data-dir"),
+        "{line}"
+    );
+    fixture.operator.wait_until_ready().await?;
+    controller.kill().await?;
+    controller.restart().await?;
+    fixture.operator.wait_until_ready().await?;
+    let log = controller.process().log();
+    assert_eq!(log.matches(WARNING).count(), 1, "{log}");
+    Ok(())
+}

@@ -44,7 +44,7 @@ impl Reader {
     ) -> anyhow::Result<Value> {
         let line = self.next_line(cluster)?;
         assert_eq!(line["action"], action, "{line}");
-        assert_eq!(line["outcome"], "refused", "{line}");
+        assert_eq!(line["outcome"], "rejected", "{line}");
         assert_eq!(line["code"], json!(code), "{line}");
         assert_eq!(line["repeated"], false, "{line}");
         assert!(

@@ -12,14 +12,15 @@ use tokio::time::{Instant, timeout};
 
 use super::accounts::{check_accounts, check_authentication};
 use super::agents::check_agents;
-use super::durability::check_durability;
+use super::durability::{check_durability, describe_missing_majority, query_servers};
 use super::findings::Findings;
 use super::journal::check_journal;
 use super::record::check_record;
+use crate::client::client_error::ClientError;
 use crate::client::connection::Connection;
 use crate::client::controllers::{ControllerInfo, list_controllers};
 use crate::client::lists;
-use crate::client::nats_client::{Client, ClientError, wait_until_denied};
+use crate::client::nats_client::{Client, wait_until_denied};
 use crate::client::teardown::check_may_tear_down;
 use crate::clock;
 use crate::output::style;
@@ -83,29 +84,29 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     findings.wait_for("permissions", "the controller and the server");
     let listed = check_permissions(&client, findings).await;
     findings.wait_for("controller", "the controllers");
-    let controllers = list_controllers(&client).await;
-    check_controller(&controllers, listed, findings);
+    let (controllers, servers) = tokio::join!(list_controllers(&client), query_servers(&client));
+    let missing_majority = servers.as_deref().and_then(describe_missing_majority);
+    check_controller(&controllers, listed, missing_majority, findings);
     check_record(&controllers, findings);
     check_page(&controllers, findings);
     check_journal(&controllers, findings);
+    if findings.code == 6 {
+        findings.skip(&["accounts", "agents"], "no controller answers");
+        check_durability(servers.as_deref(), &client, findings);
+        findings.skip(&["clock"], "there is no controller to compare with");
+        return;
+    }
     let remaining = async {
-        let has_controller = findings.code != 6;
         findings.wait_for("accounts", "a reply on a broadcast subject");
         check_accounts(&client, &controllers, findings).await;
         findings.wait_for("agents", "the list of hosts");
         check_agents(&client, &controllers, findings).await;
-        findings.wait_for("durability", "the NATS servers");
-        check_durability(&client, findings).await;
+        check_durability(servers.as_deref(), &client, findings);
         findings.wait_for("clock", "a broadcast of the controller");
-        has_controller
     };
     // The controller repeats broadcasts every few seconds, so the wait starts early.
-    let (has_controller, skew) = tokio::join!(remaining, measure_clock_skew(&client));
-    if has_controller {
-        report_clock(skew, findings);
-    } else {
-        findings.skip(&["clock"], "there is no controller to compare with");
-    }
+    let ((), skew) = tokio::join!(remaining, measure_clock_skew(&client));
+    report_clock(skew, findings);
 }
 
 fn report_connect_error(error: &ClientError, findings: &mut Findings) {
@@ -135,7 +136,7 @@ fn report_connect_error(error: &ClientError, findings: &mut Findings) {
         }
         error => {
             let (found, to_do) = match error {
-                ClientError::Unreachable { url, cause } => {
+                ClientError::Unreachable { url, cause, .. } => {
                     (format!("cannot connect to {url}: {cause}"), hint(cause))
                 }
                 other => (other.to_string(), "correct that, and run the command again"),
@@ -216,10 +217,12 @@ async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
 }
 
 /// Checks that a controller replies to requests and to service discovery. `listed` is the result of
-/// an earlier request for the list of hosts.
+/// an earlier request for the list of hosts. `missing_majority` is the reason why controllers with
+/// `--store jetstream` cannot serve, if there is one.
 fn check_controller(
     controllers: &[ControllerInfo],
     listed: Result<(), ClientError>,
+    missing_majority: Option<String>,
     findings: &mut Findings,
 ) {
     let serving = controllers.iter().find(|one| one.is_serving());
@@ -243,6 +246,12 @@ fn check_controller(
                 "the controller is overloaded",
                 "try again; the controller's log shows the cause of the load",
             ),
+        (Err(_), _) if let Some(cause) = missing_majority => findings.fail(
+            "controller",
+            6,
+            format!("no controller answers, and {cause}"),
+            "start the other NATS servers: controllers with --store jetstream need a majority of them",
+        ),
         (Err(ClientError::NoController { subject }), _) => {
             let found = format!("no controller answers on {subject}");
             findings.fail("controller", 6, found, start);

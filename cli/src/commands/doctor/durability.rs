@@ -1,6 +1,6 @@
 //! Checks whether `JetStream` fsyncs messages before it acknowledges them. If not, a power cut can
 //! lose operations that were accepted by a controller with its journal in `JetStream`.
-//! `scuttle_nats` queries the servers.
+//! `scuttle_nats` queries the servers. Also finds out whether too few servers are running.
 
 use scuttle_nats::server_sync::Server;
 use scuttle_schemas::subjects;
@@ -11,19 +11,50 @@ use crate::output::style;
 
 const CHECK: &str = "durability";
 
-/// Queries each server for its storage settings, and adds the result to `findings`. Skips the check
-/// if the login does not allow the query, or if no server replies.
-pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
+/// Queries each server for its storage settings. Returns `None` if the login does not allow the
+/// query.
+pub(super) async fn query_servers(client: &Client) -> Option<Vec<Server>> {
     let events = client.events();
-    let servers = tokio::select! {
-        servers = scuttle_nats::server_sync::query_servers(client.nats()) => servers,
-        () = wait_until_denied(events, subjects::SERVER_INFO) => {
-            let reason = format!(
-                "{} may not ask the servers how they store data; operators may, with the current nats.conf or `scuttle init`",
-                client.user()
-            );
-            return findings.skip(&[CHECK], &reason);
-        }
+    tokio::select! {
+        servers = scuttle_nats::server_sync::query_servers(client.nats()) => Some(servers),
+        () = wait_until_denied(events, subjects::SERVER_INFO) => None,
+    }
+}
+
+/// Describes the missing majority if at most half of the servers of a `JetStream` cluster reply.
+/// Controllers with `--store jetstream` then cannot serve.
+pub(super) fn describe_missing_majority(servers: &[Server]) -> Option<String> {
+    let size = servers.iter().filter_map(|one| one.cluster_size).max()?;
+    let replying: Vec<_> = (servers.iter())
+        .filter(|one| one.cluster_size.is_some())
+        .collect();
+    (replying.len() * 2 <= size).then(|| {
+        format!(
+            "only {} of the {size} servers of the JetStream cluster {} ({}), which is no majority",
+            replying.len(),
+            if replying.len() == 1 {
+                "replies"
+            } else {
+                "reply"
+            },
+            join_names(&replying)
+        )
+    })
+}
+
+/// Adds the result of [`query_servers`] to `findings`. Skips the check if the login does not allow
+/// the query, or if no server replies.
+pub(super) fn check_durability(
+    servers: Option<&[Server]>,
+    client: &Client,
+    findings: &mut Findings,
+) {
+    let Some(servers) = servers else {
+        let reason = format!(
+            "{} may not ask the servers how they store data; operators may, with the current nats.conf or `scuttle init`",
+            client.user()
+        );
+        return findings.skip(&[CHECK], &reason);
     };
     let unsafe_servers: Vec<_> = (servers.iter())
         .filter(|server| server.loss_window().is_some())
@@ -60,4 +91,36 @@ pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
 fn join_names(servers: &[&Server]) -> String {
     let names = servers.iter().map(|server| server.name.as_str());
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_nats::server_sync::Server;
+
+    use super::describe_missing_majority;
+
+    fn describe(count: usize, cluster_size: Option<usize>) -> Option<String> {
+        let server = |number| Server {
+            name: format!("nats-{number}"),
+            version: "2.15.1".to_owned(),
+            sync_interval: None,
+            cluster_size,
+        };
+        let servers: Vec<_> = (1..=count).map(server).collect();
+        describe_missing_majority(&servers)
+    }
+
+    #[test]
+    fn half_of_the_servers_of_a_cluster_are_no_majority() {
+        assert_eq!(
+            describe(1, Some(3)).as_deref(),
+            Some(
+                "only 1 of the 3 servers of the JetStream cluster replies (nats-1), which is no majority"
+            )
+        );
+        assert!(describe(2, Some(4)).is_some());
+        assert_eq!(describe(2, Some(3)), None);
+        assert_eq!(describe(1, None), None);
+        assert_eq!(describe(0, None), None);
+    }
 }

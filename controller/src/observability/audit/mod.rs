@@ -114,7 +114,7 @@ impl<'a> Outcome<'a> {
     pub(crate) fn name(&self) -> &'static str {
         match self.code {
             None => "accepted",
-            Some(_) => "refused",
+            Some(_) => "rejected",
         }
     }
 
@@ -265,7 +265,7 @@ mod tests {
         let truncated: String = long.chars().take(512).collect();
         assert_eq!(line["who"], hostile);
         assert_eq!(line["message"], truncated);
-        assert_eq!(line["outcome"], "refused");
+        assert_eq!(line["outcome"], "rejected");
         for missing in ["operation_id", "host_uuid", "decky_id", "reason"] {
             assert_eq!(line.get(missing), Some(&Value::Null), "{text}");
         }

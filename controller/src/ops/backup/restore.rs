@@ -20,16 +20,17 @@ use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, cre
 pub struct RestoredStore {
     pub store: PathBuf,
     pub content: RowCounts,
+    /// Whether the data directory was created.
+    pub is_new_directory: bool,
 }
 
 impl fmt::Display for RestoredStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}; now start the controller",
-            self.store.display(),
-            self.content
-        )
+        write!(f, "{}: {}", self.store.display(), self.content)?;
+        if self.is_new_directory {
+            write!(f, "; created the data directory")?;
+        }
+        write!(f, "; now start the controller")
     }
 }
 
@@ -81,7 +82,11 @@ pub fn restore(
         let _ = fs::remove_dir(data_dir);
     }
     let content = placed?;
-    Ok(RestoredStore { store, content })
+    Ok(RestoredStore {
+        store,
+        content,
+        is_new_directory: is_new,
+    })
 }
 
 fn place(

@@ -31,7 +31,9 @@ pub enum MigrateError {
     SnapshotsExist,
     #[error("the stream {0} does not exist: there is nothing to migrate")]
     NoStream(String),
-    #[error("cannot look up the stream {0}: {1}")]
+    #[error(
+        "cannot look up the stream {0}: {1}; use the login of a controller, and check that JetStream is enabled and that enough servers are running (docs/operations.md)"
+    )]
     Lookup(String, String),
     /// The record has an open operation that could not be cancelled after the migration, because
     /// its id does not identify its partition.

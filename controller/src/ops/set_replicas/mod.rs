@@ -37,7 +37,9 @@ pub struct ChangedReplicas {
 pub enum SetReplicasError {
     #[error("cannot connect to the NATS servers: {0}")]
     Connect(String),
-    #[error("cannot look up the stream {stream}: {cause}")]
+    #[error(
+        "cannot look up the stream {stream}: {cause}; use a login that may publish on $JS.API.STREAM.INFO.{stream} and $JS.API.STREAM.UPDATE.{stream}, and check that enough servers are running (docs/operations.md)"
+    )]
     Lookup { stream: String, cause: String },
     #[error(
         "cannot change the stream {stream}: {cause}; use a login that may publish on $JS.API.STREAM.UPDATE.{stream}, and check that enough servers are running (docs/operations.md)"

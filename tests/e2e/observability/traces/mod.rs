@@ -195,7 +195,7 @@ async fn rejections_and_resent_commands_have_spans() -> TestResult {
         .filter(|span| span.error.is_some())
         .map(|span| {
             let host = span.attribute("scuttle.host_uuid");
-            assert_eq!(span.attribute("scuttle.outcome"), "refused");
+            assert_eq!(span.attribute("scuttle.outcome"), "rejected");
             (span.name.as_str(), span.attribute("error.type"), host)
         })
         .collect();
