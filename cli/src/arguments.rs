@@ -157,7 +157,6 @@ mod tests {
             &["teardown", "worker-a", "--dry-run", "--wait"],
             &["shards", "--state", "gone"],
             &["op", "worker-a"],
-            &["retry"],
             &[
                 "retry",
                 "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",

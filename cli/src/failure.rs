@@ -5,8 +5,8 @@ use scuttle_schemas::ErrorCode;
 use crate::admin::files::FileError;
 use crate::admin::keystore::KeystoreError;
 use crate::admin::user_records::UserRecordError;
+use crate::client::client_error::ClientError;
 use crate::client::connection::ContextError;
-use crate::client::nats_client::ClientError;
 use crate::client::revoke::RevokeError;
 
 /// The reason why a subcommand failed.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use scuttle_schemas::operations::OperationState;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -19,6 +20,21 @@ pub(crate) fn parse_state<T: DeserializeOwned>(text: &str) -> Result<T, String> 
             None => error,
         }
     })
+}
+
+/// The states of operations that one value of `--state` selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OperationStates(pub(crate) Vec<OperationState>);
+
+/// Parses a state of operations, or `open`, which selects all states of operations that have not
+/// ended.
+pub(crate) fn parse_operation_states(text: &str) -> Result<OperationStates, String> {
+    if text == "open" {
+        let open = vec![OperationState::Queued, OperationState::Running];
+        return Ok(OperationStates(open));
+    }
+    let parsed = parse_state(text).map(|state| OperationStates(vec![state]));
+    parsed.map_err(|error| format!("{error}, or open for queued and running"))
 }
 
 /// Parses a time span such as `90s`, `10m` or `24h`.
@@ -46,7 +62,7 @@ mod tests {
     use scuttle_schemas::operations::OperationState;
     use scuttle_schemas::shards::ShardState;
 
-    use super::{parse_state, parse_timeout_s};
+    use super::{parse_operation_states, parse_state, parse_timeout_s};
 
     #[test]
     fn states_are_spelled_as_in_messages() {
@@ -61,6 +77,16 @@ mod tests {
             error.starts_with("the state must be one of queued, running"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn open_selects_the_states_of_operations_that_have_not_ended() {
+        let parse = |text| parse_operation_states(text).map(|states| states.0);
+        let (queued, running) = (OperationState::Queued, OperationState::Running);
+        assert_eq!(parse("open"), Ok(vec![queued, running]));
+        assert_eq!(parse("running"), Ok(vec![running]));
+        let error = parse("ended").expect_err("no such state");
+        assert!(error.ends_with("or open for queued and running"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub enum SettingsError {
     Arguments(#[from] clap::Error),
     #[error("the environment variable {name} is invalid: {cause}")]
     Environment { name: String, cause: String },
-    #[error("cannot read the configuration file {}: {cause}", .path.display())]
+    #[error("cannot read the configuration file {}: {cause}; correct --config or SCUTTLE_CONFIG, or create the file", .path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("the configuration file {} is invalid in line {line}: {cause}", .path.display())]
     Invalid {

@@ -150,7 +150,7 @@ fn read_file(command: &Command, path: &Path) -> Result<BTreeMap<String, OsString
     for entry in file::read(path)? {
         let Entry { key, value, line } = entry;
         let checked = find_setting(command, &key)
-            .ok_or_else(|| format!("unknown field `{key}`"))
+            .ok_or_else(|| describe_unknown_field(command, &key))
             .and_then(|arg| {
                 let text = value::to_text(arg, &value)?;
                 let named = |reason| format!("{key}: {reason}");
@@ -165,6 +165,19 @@ fn read_file(command: &Command, path: &Path) -> Result<BTreeMap<String, OsString
         values.insert(key, text.into());
     }
     Ok(values)
+}
+
+/// Returns the error for a key that sets no option. If the name of an option is similar, the error
+/// proposes that name.
+fn describe_unknown_field(command: &Command, key: &str) -> String {
+    let normalized = key.trim_start_matches('-').replace('-', "_").to_lowercase();
+    let advice = if find_setting(command, &normalized).is_some() {
+        format!("write `{normalized}`")
+    } else {
+        let program = command.get_name();
+        format!("a field has the name of a flag in `{program} --help`, with _ in place of -")
+    };
+    format!("unknown field `{key}`; {advice}")
 }
 
 /// Finds the option that a key of the file sets, in the command or its subcommands.

@@ -15,6 +15,9 @@ use crate::admin::files::FileError;
 use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, credentials_path};
 use crate::admin::server_address::ServerAddress;
 
+/// The source of settings that nothing sets.
+const DEFAULT_SOURCE: &str = "the default address";
+
 /// Flags that select the NATS server and the login
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConnectionArgs {
@@ -85,6 +88,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Returns whether neither an address nor a login is given.
+    pub(crate) fn is_default_address(&self) -> bool {
+        self.source == DEFAULT_SOURCE
+    }
+
     /// Describes the swarm, for questions and results: the server, and where its address and the
     /// login come from.
     pub(crate) fn swarm(&self) -> String {
@@ -201,7 +209,7 @@ impl ConnectionArgs {
         let source = if self.nats.is_any_given() {
             "flags and variables"
         } else {
-            "the default address"
+            DEFAULT_SOURCE
         };
         Connection {
             config: self.nats.connect_config(),

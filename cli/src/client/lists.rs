@@ -10,9 +10,10 @@ use scuttle_schemas::operations::{
     OperationsListRequest,
 };
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
-use scuttle_schemas::{HostId, OperationId, PageLimit, Timestamp, subjects};
+use scuttle_schemas::{DeckyId, HostId, OperationId, PageLimit, Timestamp, subjects};
 
-use super::nats_client::{Client, ClientError};
+use super::client_error::ClientError;
+use super::nats_client::Client;
 
 /// The maximum number of records in one page.
 const MAX_PAGE: usize = 1000;
@@ -57,6 +58,8 @@ pub(crate) async fn list_shards(
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OperationsFilter {
     pub(crate) host_uuid: Option<HostId>,
+    /// The decky that is the operation's only target.
+    pub(crate) decky: Option<DeckyId>,
     /// An empty list means any state.
     pub(crate) states: Vec<OperationState>,
     /// The user that requested the operation.
@@ -69,12 +72,13 @@ impl OperationsFilter {
     fn matches(&self, operation: &OperationRecord) -> bool {
         (self.states.is_empty() || self.states.contains(&operation.state))
             && (self.user.as_ref()).is_none_or(|user| *user == operation.requested_by)
+            && (self.decky.as_ref()).is_none_or(|decky| operation.decky_id.as_ref() == Some(decky))
             && !self.is_too_old(operation)
     }
 
     /// Returns whether this program must leave out operations of each page.
     fn needs_whole_pages(&self) -> bool {
-        self.states.len() > 1 || self.user.is_some()
+        self.states.len() > 1 || self.user.is_some() || self.decky.is_some()
     }
 
     fn is_too_old(&self, operation: &OperationRecord) -> bool {
@@ -166,6 +170,19 @@ pub(crate) async fn get_operation(
     let request = OperationGetRequest { operation_id: id };
     let reply: OperationGetReply = client.request(subjects::OPERATIONS_GET, &request).await?;
     Ok(reply.operation)
+}
+
+/// Returns the record of the host with this id, or `None` if it does not exist.
+pub(crate) async fn get_host(
+    client: &Client,
+    id: &HostId,
+) -> Result<Option<HostRecord>, ClientError> {
+    let request = HostsListRequest {
+        host_uuid: Some(id.clone()),
+        ..HostsListRequest::default()
+    };
+    let mut list: HostsList = client.request(subjects::HOSTS_LIST, &request).await?;
+    Ok(list.hosts.pop())
 }
 
 /// Requests the list of all hosts, and returns the host that [`find_host`] finds in it.

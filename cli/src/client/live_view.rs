@@ -15,8 +15,9 @@ use scuttle_schemas::{DeckyId, HostId, OperationId, PageLimit, ReadError, read, 
 use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 
+use super::client_error::ClientError;
 use super::lists::{self, OperationsFilter};
-use super::nats_client::{Client, ClientError, ConnectionEvent};
+use super::nats_client::{Client, ConnectionEvent};
 use super::replica_view::{Changes, ListedRecord, ReplicaView};
 
 pub(crate) type ShardKey = (HostId, DeckyId);

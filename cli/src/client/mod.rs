@@ -1,6 +1,7 @@
 //! Requests to the controller and the NATS server, and the views built from their replies and
 //! broadcasts. This module prints nothing.
 
+pub(crate) mod client_error;
 pub(crate) mod connection;
 pub(crate) mod controllers;
 pub(crate) mod lists;

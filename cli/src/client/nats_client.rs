@@ -7,18 +7,16 @@
 use std::time::{Duration, Instant};
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
-use scuttle_nats::{ConnectConfigError, Credentials, hint};
-use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, headers, read, subjects};
+use scuttle_nats::Credentials;
+use scuttle_schemas::{ErrorCode, ErrorReplyBody, headers, read, subjects};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use super::client_error::{ClientError, REQUEST_TIMEOUT};
 use super::connection::Connection;
-
-/// The maximum time to wait for a reply. The controller replies as soon as a change is durable.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of connection events that are buffered for each receiver.
 const MAX_BUFFERED_EVENTS: usize = 64;
@@ -43,146 +41,6 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// The time after the first attempt in which further attempts start.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(20);
-
-/// The reason why a connection or a request failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    /// The address, credentials or certificates cannot be used.
-    #[error(transparent)]
-    ConnectConfig(#[from] ConnectConfigError),
-    /// The server rejected the login.
-    #[error("{}", describe_rejected_login(.url, .user, *.is_anonymous, .cause))]
-    LoginRejected {
-        url: String,
-        user: String,
-        /// Whether no credentials are given.
-        is_anonymous: bool,
-        cause: async_nats::ConnectError,
-    },
-    #[error("cannot connect to {url}: {cause}; {}", hint(cause))]
-    Unreachable {
-        url: String,
-        cause: async_nats::ConnectError,
-    },
-    /// The server's permissions do not allow the user to send this message.
-    #[error("{}", describe_denied(.user, .subject, *.is_viewer))]
-    PermissionDenied {
-        user: String,
-        subject: String,
-        /// Whether the user may send requests that read.
-        is_viewer: bool,
-    },
-    /// The controller rejected the request.
-    #[error("rejected: {}{}", .0.message, describe_retry(.0))]
-    Rejected(ErrorReply),
-    #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
-    HostNotFound(String),
-    #[error(
-        "{name_or_id} is ambiguous: {} hosts have this name or ID ({}); give the other identifier (name or ID) of the host that you mean",
-        .hosts.len(), .hosts.join("; ")
-    )]
-    AmbiguousHost {
-        name_or_id: String,
-        /// A description of each of the hosts.
-        hosts: Vec<String>,
-    },
-    /// No operation on record has an id with this prefix.
-    #[error("no operation has an id that starts with {0}; `scuttle ops` lists the operations")]
-    OperationNotFound(String),
-    /// Several operations have an id with this prefix.
-    #[error(
-        "{prefix} is ambiguous: {} operations have an id that starts with it ({}); give more of the id",
-        .operations.len(), .operations.join("; ")
-    )]
-    AmbiguousOperation {
-        prefix: String,
-        /// The id and the target of each of the operations.
-        operations: Vec<String>,
-    },
-    /// No controller has subscribed to the subject of the request.
-    #[error(
-        "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"
-    )]
-    NoController { subject: String },
-    #[error("{}", describe_timeout(.subject))]
-    TimedOut { subject: String },
-    /// The connection broke, the subscription failed, or the reply is invalid.
-    #[error("request on {subject} failed: {cause}; the request may have been accepted: try again")]
-    Failed { subject: String, cause: String },
-}
-
-fn describe_rejected_login(
-    url: &str,
-    user: &str,
-    is_anonymous: bool,
-    cause: &async_nats::ConnectError,
-) -> String {
-    if is_anonymous {
-        return format!(
-            "not logged in: no credentials given for {url}. Use --creds FILE, or run in a folder with ./scuttle-bus"
-        );
-    }
-    format!(
-        "not logged in: {url} does not accept {user}: {}",
-        hint(cause)
-    )
-}
-
-fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
-    let action = match subject {
-        subjects::TEARDOWN => "tear down",
-        subjects::OPERATIONS_CANCEL => "cancel operations",
-        subjects::HOSTS_ENROLL => "enroll hosts",
-        subjects::HOSTS_UPDATE => "change hosts",
-        subjects::HOSTS_DECOMMISSION => "decommission hosts",
-        subjects::HOSTS_LIST => "list hosts",
-        subjects::SHARDS_LIST => "list deckies",
-        subjects::OPERATIONS_LIST | subjects::OPERATIONS_GET => "list operations",
-        subject => return format!("{user} may not publish on {subject}"),
-    };
-    let is_a_viewer = if is_viewer { " is a viewer and" } else { "" };
-    let role = if subjects::CHANGE_REQUESTS.contains(&subject) {
-        "an operator"
-    } else {
-        "an operator or a viewer"
-    };
-    format!("{user}{is_a_viewer} cannot {action}; use the credentials of {role} (--creds FILE)")
-}
-
-fn describe_timeout(subject: &str) -> String {
-    let seconds = REQUEST_TIMEOUT.as_secs();
-    if subjects::CHANGE_REQUESTS.contains(&subject) {
-        format!(
-            "the controller did not answer within {seconds} s; the request may have been accepted: try again"
-        )
-    } else {
-        format!("the controller did not answer within {seconds} s; try again")
-    }
-}
-
-/// Returns the suffix of an error message that says when to try again, or an empty string if the
-/// controller requested no delay.
-fn describe_retry(error: &ErrorReply) -> String {
-    let Some(delay_ms) = error.retry_after_ms else {
-        return String::new();
-    };
-    match delay_ms.div_ceil(1_000) {
-        seconds @ 0..60 => format!("; try again in {seconds} s"),
-        seconds @ 60..7_200 => format!("; try again in {} minutes", seconds.div_ceil(60)),
-        seconds => format!("; try again in {} hours", seconds.div_ceil(3_600)),
-    }
-}
-
-impl ClientError {
-    /// Returns the controller's error code if the controller rejected the request, or `None`
-    /// otherwise.
-    pub(crate) fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::Rejected(error) => Some(error.code),
-            _ => None,
-        }
-    }
-}
 
 /// Returns whether a later attempt may find a controller that leads. `may_repeat` is true if the
 /// request may take effect twice: a leader that was deposed cannot know whether its successor has
@@ -271,7 +129,11 @@ impl Client {
                             cause,
                         }
                     }
-                    _ => ClientError::Unreachable { url, cause },
+                    _ => ClientError::Unreachable {
+                        url,
+                        is_default: connection.is_default_address(),
+                        cause,
+                    },
                 })
             }
         }

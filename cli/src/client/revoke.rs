@@ -5,8 +5,9 @@ use async_nats::HeaderMap;
 use scuttle_nats::Credentials;
 use serde::Deserialize;
 
+use super::client_error::ClientError;
 use super::connection::Connection;
-use super::nats_client::{Client, ClientError};
+use super::nats_client::Client;
 use crate::admin::accounts::AccountName;
 use crate::admin::keystore::{KeyName, Keystore, KeystoreError};
 use crate::admin::roles::CLAIMS_UPDATE;

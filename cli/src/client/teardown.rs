@@ -10,7 +10,8 @@ use scuttle_schemas::{
     DeckyId, Deployment, ErrorCode, ErrorReply, HostId, HostName, OperationId, subjects,
 };
 
-use crate::client::nats_client::{Client, ClientError};
+use crate::client::client_error::ClientError;
+use crate::client::nats_client::Client;
 
 /// The target of a teardown: one decky, or a whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]

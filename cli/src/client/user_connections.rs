@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::client_error::ClientError;
 use super::connection::Connection;
-use super::nats_client::{Client, ClientError, wait_until_denied};
+use super::nats_client::{Client, wait_until_denied};
 use crate::admin::keystore::Keystore;
 use crate::admin::roles::CONNECTIONS_REQUEST;
 

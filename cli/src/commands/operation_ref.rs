@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
-use scuttle_schemas::OperationId;
 use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::{OperationId, Timestamp};
 
+use crate::client::client_error::ClientError;
 use crate::client::lists::{self, OperationsFilter};
-use crate::client::nats_client::{Client, ClientError};
+use crate::client::nats_client::Client;
 use crate::output::operation::format_operation_target;
 
 /// The number of characters of a complete id.
@@ -43,8 +44,8 @@ impl FromStr for OperationRef {
 }
 
 impl OperationRef {
-    /// Returns the id of the operation. If only a prefix was typed, looks for it among all
-    /// operations on record.
+    /// Returns the id of the operation. If only a prefix was typed, looks for it among the
+    /// operations that are not older than the time in the prefix.
     ///
     /// # Errors
     /// If no operation has this prefix, several do, or the list fails.
@@ -52,10 +53,23 @@ impl OperationRef {
         if let Ok(id) = self.0.parse() {
             return Ok(id);
         }
-        let filter = OperationsFilter::default();
+        let filter = OperationsFilter {
+            since: Some(earliest_acceptance(&self.0)),
+            ..OperationsFilter::default()
+        };
         let list = lists::list_operations(client, &filter, usize::MAX).await?;
         find_by_prefix(&list.operations, &self.0)
     }
+}
+
+/// Returns a time before which no operation was accepted whose id starts with this prefix. An id
+/// starts with the time of acceptance in milliseconds since 1970, as 12 hexadecimal digits.
+fn earliest_acceptance(prefix: &str) -> Timestamp {
+    /// Longer than between the generation of an id and the time of acceptance.
+    const MARGIN_MS: i64 = 60_000;
+    let digits: String = prefix.chars().filter(|c| *c != '-').take(12).collect();
+    let millis = i64::from_str_radix(&format!("{digits:0<12}"), 16).unwrap_or_default();
+    Timestamp::from_millis(millis.saturating_sub(MARGIN_MS).max(0))
 }
 
 fn find_by_prefix(
@@ -101,8 +115,8 @@ pub(crate) fn unique_prefix_length(operations: &[OperationRecord]) -> usize {
 mod tests {
     use scuttle_schemas::operations::OperationRecord;
 
-    use super::{OperationRef, find_by_prefix, unique_prefix_length};
-    use crate::client::nats_client::ClientError;
+    use super::{OperationRef, earliest_acceptance, find_by_prefix, unique_prefix_length};
+    use crate::client::client_error::ClientError;
 
     const IDS: [&str; 3] = [
         "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",
@@ -136,6 +150,15 @@ mod tests {
         assert!(!text.contains(IDS[2]), "{text}");
         let error = find_by_prefix(&all, "02").expect_err("no operation");
         assert!(matches!(error, ClientError::OperationNotFound(_)));
+    }
+
+    #[test]
+    fn a_prefix_bounds_the_time_of_acceptance() {
+        let earliest = |prefix| earliest_acceptance(prefix).as_millis() + 60_000;
+        assert_eq!(earliest("01997c3e-5f1a"), 0x0199_7c3e_5f1a);
+        assert_eq!(earliest("01997c3e-5f1a-7c80"), 0x0199_7c3e_5f1a);
+        assert_eq!(earliest("01997c3"), 0x0199_7c30_0000);
+        assert_eq!(earliest_acceptance("0000").as_millis(), 0);
     }
 
     #[test]

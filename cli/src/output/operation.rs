@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationRecord, OperationState, explain_error};
 use scuttle_schemas::{Timestamp, escape_hidden};
 
@@ -44,8 +45,10 @@ pub(crate) fn format_counts(operation: &OperationRecord) -> String {
 }
 
 /// Describes an operation on several lines: its state, its details, and the outcome of each decky.
+/// `host` is the status of its host, if known.
 pub(crate) fn describe(
     operation: &OperationRecord,
+    host: Option<HostStatus>,
     now: Timestamp,
     width: Option<usize>,
     colors: Colors,
@@ -61,7 +64,10 @@ pub(crate) fn describe(
         colors.apply(Tone::Heading, &format_operation_target(operation))
     );
     let request = describe_request(operation, now);
-    for (name, value) in request.into_iter().chain(describe_progress(operation, now)) {
+    for (name, value) in request
+        .into_iter()
+        .chain(describe_progress(operation, host, now))
+    {
         let tone = if name == "error" {
             Tone::Error
         } else {
@@ -90,7 +96,11 @@ fn describe_request(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stati
 
 /// Returns named values that describe the progress of the operation, the event that it waits for,
 /// and the next step for the operator.
-fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
+fn describe_progress(
+    operation: &OperationRecord,
+    host: Option<HostStatus>,
+    now: Timestamp,
+) -> Vec<(&'static str, String)> {
     let sent = match operation.attempts {
         0 => "not yet".to_owned(),
         1 => "once".to_owned(),
@@ -118,7 +128,7 @@ fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stat
     }
     let error = operation.error.as_ref();
     lines.extend(error.map(|error| ("error", explain_error(error.as_str()).into_owned())));
-    lines.extend(suggest_next_step(operation).map(|step| ("next step", step)));
+    lines.extend(suggest_next_step(operation, host).map(|step| ("next step", step)));
     lines
 }
 
@@ -128,9 +138,18 @@ fn format_time(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// Returns the next step for the operator, or `None` if no step is useful in the operation's state.
-fn suggest_next_step(operation: &OperationRecord) -> Option<String> {
+fn suggest_next_step(operation: &OperationRecord, host: Option<HostStatus>) -> Option<String> {
     let id = operation.operation_id;
+    let is_silent = matches!(host, Some(HostStatus::Offline | HostStatus::Enrolled));
+    let start = format!(
+        "start scuttle-agent on {}, or see in its log why it is not connected",
+        operation.host_name
+    );
     match operation.state {
+        OperationState::Queued if is_silent => Some(format!(
+            "{start}; `scuttle cancel {id}` cancels the operation"
+        )),
+        OperationState::Running if is_silent => Some(start),
         OperationState::Queued => Some(format!("`scuttle cancel {id}` cancels the operation")),
         OperationState::Failed | OperationState::TimedOut => Some(format!(
             "`scuttle retry {id}` retries the deckies that are left"
@@ -219,7 +238,7 @@ mod tests {
         }))
         .expect("a valid operation record");
         let now: Timestamp = "2026-11-23T09:12:49.000Z".parse().expect("a valid time");
-        let text = describe(&operation, now, Some(80), Colors::NONE);
+        let text = describe(&operation, None, now, Some(80), Colors::NONE);
         let expected = format!(
             "\
 ○ queued  teardown of the whole host worker-a
@@ -262,7 +281,7 @@ d-1    ○ pending
         }))
         .expect("a valid operation record");
         let now: Timestamp = at.parse().expect("a valid time");
-        let text = describe(&operation, now, None, Colors::NONE);
+        let text = describe(&operation, None, now, None, Colors::NONE);
         let expected = format!(
             "
 EVIDENCE  BYTES  PATH                            SHA-256

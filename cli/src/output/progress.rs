@@ -271,7 +271,7 @@ fn current_step(operation: &OperationRecord) -> Step {
 /// Shortens the description of the event that an operation waits for. Reduces an agent's progress
 /// report to the reported step, because the time of the report is always close to now.
 fn shorten_waiting_detail(detail: &str) -> String {
-    let report = detail.strip_prefix("the agent said at ");
+    let report = detail.strip_prefix("the agent reported at ");
     let step = report.and_then(|report| report.split_once("Z: "));
     step.map_or_else(
         || style::shorten_times(detail),
@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_progress_report_of_an_agent_is_shortened_to_its_step() {
-        let report = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1 deckies done";
+        let report =
+            "the agent reported at 2026-11-24T10:05:42.623Z: stopping, 0 of 1 deckies done";
         assert_eq!(
             shorten_waiting_detail(report),
             "stopping, 0 of 1 deckies done"

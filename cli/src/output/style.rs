@@ -276,10 +276,13 @@ mod tests {
 
     #[test]
     fn timestamps_in_a_text_are_shortened_to_the_time_of_day() {
-        let text = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1";
+        let text = "the agent reported at 2026-11-24T10:05:42.623Z: stopping, 0 of 1";
         let shorten = |text: &str| shorten_times_in(text, &TimeZone::UTC);
         let shown = shorten(text);
-        assert_eq!(shown, "the agent said at 10:05:42 UTC: stopping, 0 of 1");
+        assert_eq!(
+            shown,
+            "the agent reported at 10:05:42 UTC: stopping, 0 of 1"
+        );
         assert_eq!(shorten("no time"), "no time");
     }
 

@@ -18,9 +18,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::app::{Action, App, Command, Message, Popup, RowKey, SwarmView};
 use super::draw::Scene;
+use crate::client::client_error::ClientError;
 use crate::client::lists;
 use crate::client::live_view::{LiveView, ShardKey, Update};
-use crate::client::nats_client::{Client, ClientError};
+use crate::client::nats_client::Client;
 use crate::client::teardown::{
     Target, TeardownOptions, check_may_tear_down, request_plan, retry_teardown,
     select_retry_targets,
@@ -241,7 +242,7 @@ async fn run_command(
         Command::Quit => Ok(RequestResult::message(Tone::Plain, "")),
         Command::Describe(id) => {
             let operation = lists::get_operation(client, id).await?;
-            let text = describe(&operation, clock::now(), None, Colors::NONE);
+            let text = describe(&operation, None, clock::now(), None, Colors::NONE);
             Ok(RequestResult::Operation(text))
         }
         Command::Plan(host) => show_plan(client, host).await,

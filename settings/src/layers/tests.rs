@@ -170,7 +170,17 @@ fn an_error_in_the_file_names_the_file_and_the_line() {
             "name = \"a\"\nnmae = \"b\"",
             ["line 2", "unknown field `nmae`"],
         ),
-        ("\nonce = true", ["line 2", "unknown field `once`"]),
+        (
+            "\nonce = true",
+            [
+                "line 2",
+                "unknown field `once`; a field has the name of a flag",
+            ],
+        ),
+        (
+            "Name = \"a\"",
+            ["line 1", "unknown field `Name`; write `name`"],
+        ),
         ("config = \"x\"", ["line 1", "unknown field `config`"]),
         ("name = 7", ["line 1", "name must be a string, not integer"]),
         (

@@ -5,7 +5,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use scuttle_schemas::subjects;
 use scuttle_tests::wait::with_timeout;
-use scuttle_tests::{Cluster, Role, TestResult, failed_shard};
+use scuttle_tests::{Client, Cluster, Nats, Role, TestResult, failed_shard, wait_until};
 use serde_json::{Value, json};
 
 use super::cli_runner::Cli;
@@ -410,5 +410,114 @@ async fn a_filtered_list_ends_with_the_last_wanted_operation() -> TestResult {
         .request(subjects::OPERATIONS_LIST, &request)
         .await?;
     assert_eq!(rest["operations"][0]["decky_id"], "d-0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn operations_are_listed_by_their_decky_and_by_whether_they_are_open() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let ended = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let command = agent.next_command().await?;
+    agent
+        .report_success(command.operation_id, &["decky-01"])
+        .await?;
+    cluster.operator.wait_for_end(ended.operation_id).await?;
+    let open = cluster.operator.tear_down(&agent.host, "decky-02").await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let list = async |filter: &[&str]| {
+        let lines = cli.run_jsonl(&[&["ops"], filter].concat()).await?;
+        let ids = lines.iter().map(|line| line["operation_id"].to_string());
+        anyhow::Ok(ids.collect::<Vec<_>>())
+    };
+    let quoted = |id: scuttle_schemas::OperationId| format!("\"{id}\"");
+    assert_eq!(
+        list(&["--state", "open"]).await?,
+        [quoted(open.operation_id)]
+    );
+    assert_eq!(
+        list(&["--decky", "decky-01"]).await?,
+        [quoted(ended.operation_id)]
+    );
+    let misspelt = cli.run(&["ops", "--user", "bobby"]).await?;
+    assert!(
+        misspelt
+            .stderr
+            .contains("No operations requested by bobby."),
+        "{misspelt:?}"
+    );
+    Ok(())
+}
+
+/// Waiting for the agent alone is not a step.
+#[tokio::test]
+async fn an_operation_on_a_silent_host_proposes_to_start_the_agent() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let host = cluster.enroll_host("worker-a").await?;
+    let accepted = cluster.operator.tear_down(&host, None).await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let id = accepted.operation_id.to_string();
+    let shown = cli.run(&["op", &id]).await?.expect_success()?;
+    assert!(shown.contains("start scuttle-agent on worker-a"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_about_something_unknown_says_how_to_list_what_exists() -> TestResult {
+    let cluster = Cluster::start().await?;
+    cluster.enroll_host("worker-a").await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let id = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
+    for (arguments, next_step) in [
+        (&["op", id] as &[&str], "`scuttle ops`"),
+        (
+            &["teardown", "worker-a", "--decky", "decky-99"],
+            "`scuttle shards`",
+        ),
+        (&["teardown", "worker-z", "--yes"], "`scuttle hosts`"),
+    ] {
+        cli.run(arguments).await?.expect_failure(3, &[next_step])?;
+    }
+    let retry = cli.run(&["retry"]).await?;
+    retry.expect_failure(2, &["the ID of an operation, or --host HOST"])?;
+    Ok(())
+}
+
+/// A standby controller takes over within seconds.
+#[tokio::test]
+async fn a_command_waits_a_moment_for_a_controller_that_takes_over() -> TestResult {
+    let with_monitor = |text: &str| format!("{text}\nhttp: \"127.0.0.1:-1\"\n");
+    let nats = Nats::start_with(with_monitor).await?;
+    let monitor = nats.monitor().context("the server has no monitor")?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Viewer));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let count_requests = async || {
+        let connz: Value = serde_json::from_str(&monitor.get("/connz").await?)?;
+        let connections = connz["connections"].as_array().into_iter().flatten();
+        let mut commands = connections.filter(|one| one["name"] == "scuttle");
+        anyhow::Ok(commands.next().and_then(|one| one["in_msgs"].as_u64()))
+    };
+    let taking_over = async {
+        let is_sent = |count: &Option<u64>| count.is_some_and(|count| count > 0);
+        wait_until("a request without a controller", count_requests, is_sent).await?;
+        let mut requests = controller.nats().subscribe(subjects::HOSTS_LIST).await?;
+        let request = with_timeout("the request is repeated", requests.next()).await?;
+        let reply = request.context("one")?.reply.context("a reply subject")?;
+        let list = json!({ "revision": 1, "hosts": [online_host("worker-a")], "next": null });
+        controller
+            .nats()
+            .publish(reply, list.to_string().into())
+            .await?;
+        controller.nats().flush().await?;
+        anyhow::Ok(())
+    };
+    let (listed, taken) = tokio::join!(cli.run(&["hosts"]), taking_over);
+    taken?;
+    assert!(listed?.expect_success()?.contains("worker-a"));
     Ok(())
 }

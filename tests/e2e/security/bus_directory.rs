@@ -68,15 +68,23 @@ async fn paths_are_checked_before_anything_is_created() -> TestResult {
     let _controller = bus.start_controller().await?;
     let admin = bus.connect(&bus.credentials("admin")).await?;
     fs::write(bus.path("file"), "")?;
-    for out in ["none/worker-a.creds", "file/worker-a.creds", "file"] {
+    for (out, code) in [
+        ("none/worker-a.creds", 1),
+        ("file/worker-a.creds", 1),
+        ("file", 4),
+    ] {
         bus.run_scuttle(&["enroll", "worker-a", "--out", out])
             .await?
-            .expect_failure(1, &[out])?;
+            .expect_failure(code, &[out])?;
         let arguments = ["user", "add", "olga", "--role", "viewer", "--out", out];
         run_scuttle(&bus.path(""), &arguments, &[])
             .await?
-            .expect_failure(1, &[out])?;
+            .expect_failure(code, &[out])?;
     }
+    let existing = ["user", "add", "olga", "--role", "viewer", "--out", "file"];
+    run_scuttle(&bus.path(""), &existing, &[])
+        .await?
+        .expect_failure(4, &["file exists", "--out FILE"])?;
     let (seed, away) = (bus.path("bus/keys/agent.seed"), bus.path("away"));
     fs::rename(&seed, &away)?;
     bus.run_scuttle(&["enroll", "worker-a"])
@@ -86,7 +94,23 @@ async fn paths_are_checked_before_anything_is_created() -> TestResult {
     assert!(admin.list_hosts().await?.is_empty());
     assert!(!bus.path("worker-a.creds").exists());
     bus.enroll("worker-a").await?;
-    bus.add_user("olga", "viewer").await?;
+    let added = ["user", "add", "olga", "--role", "viewer"];
+    let added = run_scuttle(&bus.path(""), &added, &[]).await?;
+    for text in [
+        "Give the user olga.creds",
+        "--nats-url nats://",
+        "--creds olga.creds",
+    ] {
+        assert!(added.stderr.contains(text), "{text}: {added:?}");
+    }
+    added.expect_success()?;
+    let name = ["user", "add", "bob smith", "--role", "viewer"];
+    run_scuttle(&bus.path(""), &name, &[])
+        .await?
+        .expect_failure(2, &["the name of a user"])?;
+    // The first credentials file is still there.
+    let again = bus.run_scuttle(&["enroll", "worker-a"]).await?;
+    again.expect_failure(4, &["already has credentials", "--renew --out FILE"])?;
     Ok(())
 }
 

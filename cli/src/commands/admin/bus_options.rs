@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use scuttle_nats::Credentials;
 
+use crate::admin::files::FileError;
 use crate::admin::keystore::{DEFAULT_DIRECTORY, Keystore, KeystoreError};
+use crate::admin::user_records::UserRecordError;
 use crate::client::connection::{Connection, ConnectionArgs};
 use crate::failure::Failure;
 
@@ -61,6 +63,18 @@ impl BusOptions {
             }
             Err(failure) => Err(failure),
         }
+    }
+}
+
+/// Converts an error of a new user. If the credentials file exists, the error names the flag that
+/// chooses another.
+pub(super) fn explain_existing_file(error: UserRecordError) -> Failure {
+    match error {
+        UserRecordError::File(FileError::Exists(path)) => Failure::Conflict(format!(
+            "{} exists and is not replaced; give another file for the credentials with --out FILE",
+            path.display()
+        )),
+        error => error.into(),
     }
 }
 

@@ -8,12 +8,13 @@ use scuttle_schemas::hosts::{
 };
 use scuttle_schemas::{HostId, HostName, subjects};
 
-use super::bus_options::{BusOptions, quote_for_shell};
+use super::bus_options::{BusOptions, explain_existing_file, quote_for_shell};
 use super::labels::{collect_labels, parse_label};
 use crate::admin::accounts::AccountName;
+use crate::admin::files::FileError;
 use crate::admin::keystore::Keystore;
 use crate::admin::roles::Role;
-use crate::admin::user_records::{self, PreparedUser};
+use crate::admin::user_records::{self, PreparedUser, UserRecord, UserRecordError};
 use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -65,7 +66,7 @@ impl Enroll {
         let (keystore, connection) = self.bus.open_if_present()?;
         // Before the host is enrolled, so that a failure leaves no host without credentials.
         let new_user = match &keystore {
-            Some(keystore) => Some(PreparedUser::new(keystore, Role::Agent, &out)?),
+            Some(keystore) => Some(self.prepare_user(keystore, &out)?),
             None => None,
         };
         let request = EnrollRequest {
@@ -86,14 +87,14 @@ impl Enroll {
             self.write_credentials(keystore, &connection, host, new_user)
                 .await?;
             credentials = Some(out.as_path());
-            let out = out.display();
+            let out = describe_files(&out, connection.config.tls.ca.as_deref());
             if self.renew {
                 eprintln!(
-                    "New credentials of host {name} ({host}) in the swarm at {swarm}. Replace the credentials on the host with {out}, and restart the agent there:"
+                    "New credentials of host {name} ({host}) in the swarm at {swarm}. Replace the files on the host with {out}, and restart the agent there:"
                 );
             } else {
                 eprintln!(
-                    "Host {name} enrolled as {host} in the swarm at {swarm}. Copy the credentials {out} to the host, and start the agent there:"
+                    "Host {name} enrolled as {host} in the swarm at {swarm}. Copy {out} to the host, and start the agent there:"
                 );
             }
         } else {
@@ -116,6 +117,30 @@ impl Enroll {
         };
         format.write_one(&output, || output.start.clone())?;
         reset
+    }
+
+    /// Prepares the user of the host's agent. If the credentials file exists, the error says
+    /// whether the host already has credentials.
+    fn prepare_user<'a>(
+        &self,
+        keystore: &'a Keystore,
+        out: &Path,
+    ) -> Result<PreparedUser<'a>, Failure> {
+        match PreparedUser::new(keystore, Role::Agent, out) {
+            Err(error @ UserRecordError::File(FileError::Exists(_))) => {
+                let path = out.display();
+                let is_agent = |user: &UserRecord| user.host_name.as_ref() == Some(&self.name);
+                let active = user_records::list_active(keystore)?;
+                if !self.renew && active.iter().any(is_agent) {
+                    return Err(Failure::Conflict(format!(
+                        "host {} already has credentials, and {path} exists; --renew --out FILE creates new ones and revokes the old",
+                        self.name
+                    )));
+                }
+                Err(explain_existing_file(error))
+            }
+            prepared => Ok(prepared?),
+        }
     }
 
     /// Writes new credentials for the host's agent, and revokes the old credentials. Fails if the
@@ -160,13 +185,12 @@ impl Enroll {
         let file = |path: &Path| path.to_string_lossy().into_owned();
         match credentials {
             Some(out) => {
-                let out = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
-                words.extend(["--nats-creds".to_owned(), file(&out)]);
+                words.extend(["--nats-creds".to_owned(), file(&to_absolute(out))]);
             }
             None => words.extend(["--nats-user".to_owned(), self.name.to_string()]),
         }
         if let Some(ca) = &connection.config.tls.ca {
-            words.extend(["--tls-ca".to_owned(), file(ca)]);
+            words.extend(["--tls-ca".to_owned(), file(&to_absolute(ca))]);
         }
         words.extend(["--host-uuid".to_owned(), host.to_string()]);
         let rest = [
@@ -179,6 +203,24 @@ impl Enroll {
         let words: Vec<_> = words.iter().map(|word| quote_for_shell(word)).collect();
         words.join(" ")
     }
+}
+
+/// Names the files that the host needs: the credentials, and the certificate of the authority, if
+/// the agent needs that.
+fn describe_files(credentials: &Path, ca: Option<&Path>) -> String {
+    let credentials = format!("the credentials {}", credentials.display());
+    match ca {
+        Some(ca) => format!(
+            "{credentials} and the authority's certificate {}",
+            ca.display()
+        ),
+        None => credentials,
+    }
+}
+
+/// Makes a path absolute, if the current directory is known.
+fn to_absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Checks that a host whose credentials are to be renewed is enrolled. A misspelt name must not

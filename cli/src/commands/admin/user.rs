@@ -2,17 +2,18 @@
 //! programs log in as.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::{HostId, HostName};
 
-use super::bus_options::{BusOptions, DirectoryOption};
+use super::bus_options::{BusOptions, DirectoryOption, explain_existing_file, quote_for_shell};
 use crate::admin::accounts::AccountName;
 use crate::admin::files;
 use crate::admin::keystore::{ADMIN_USER, Keystore};
 use crate::admin::roles::Role;
+use crate::admin::server_address::ServerAddress;
 use crate::admin::user_records::{self, PreparedUser, UserRecord};
 use crate::client::revoke::revoke_users;
 use crate::client::user_connections::query_last_seen;
@@ -52,6 +53,7 @@ struct Add {
     /// name of a removed user can be used again, with new keys.
     // The rule is the same as for ids of hosts: one token of a subject, because the name is part of
     // the user's inboxes.
+    #[arg(value_parser = parse_user_name)]
     name: HostId,
     /// Role of the user.
     #[arg(long)]
@@ -62,6 +64,12 @@ struct Add {
     out: Option<PathBuf>,
     #[command(flatten)]
     directory: DirectoryOption,
+}
+
+fn parse_user_name(text: &str) -> Result<HostId, String> {
+    text.parse().map_err(|_| {
+        "the name of a user has 1 to 64 characters from A-Z a-z 0-9 _ - and no spaces".to_owned()
+    })
 }
 
 /// A role that `scuttle user add` can assign.
@@ -115,7 +123,8 @@ impl User {
 impl Add {
     fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
-        let keystore = Keystore::open(self.directory.path())?;
+        let root = self.directory.path();
+        let keystore = Keystore::open(root)?;
         let is_taken = user_records::list_active(&keystore)?
             .iter()
             .any(|user| user.user == name);
@@ -132,14 +141,42 @@ impl Add {
             UserRole::Operator => Role::Operator,
             UserRole::Viewer => Role::Viewer,
         };
-        PreparedUser::new(&keystore, role, &out)?.create(name, None)?;
+        let prepared = PreparedUser::new(&keystore, role, &out).map_err(explain_existing_file)?;
+        prepared.create(name, None)?;
         let output = UserAdded {
             user: name.to_owned(),
             role: role.name(),
             credentials: out.display().to_string(),
         };
+        if let Some(address) = ServerAddress::read(root)? {
+            print_hand_over(&out, &address);
+        }
         format.write_one(&output, || output.credentials.clone())
     }
+}
+
+/// Prints what a new user needs besides the command: the credentials, the address, and the
+/// authority's certificate.
+fn print_hand_over(credentials: &Path, address: &ServerAddress) {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        quote_for_shell(&name.to_string_lossy())
+    };
+    let (files, authority) = match &address.ca {
+        Some(ca) => (
+            format!("{} and {}", credentials.display(), ca.display()),
+            format!(" --tls-ca {}", name(ca)),
+        ),
+        None => (credentials.display().to_string(), String::new()),
+    };
+    print_line(format!(
+        "Give the user {files} over a safe channel. With them, this command logs in:"
+    ));
+    print_line(format!(
+        "  scuttle hosts --nats-url {} --creds {}{authority}",
+        address.url,
+        name(credentials)
+    ));
 }
 
 impl List {
@@ -205,7 +242,9 @@ impl Remove {
             .map(|user| user.role)
             .collect();
         if roles.is_empty() {
-            return Err(Failure::NotFound(format!("user {name} not found")));
+            return Err(Failure::NotFound(format!(
+                "user {name} not found; `scuttle user list` lists the users"
+            )));
         }
         let active = user_records::list_active(&keystore)?;
         let mut operators = active.iter().filter(|user| user.role == Role::Operator);

@@ -28,7 +28,7 @@ use crate::parse::parse_timeout_s;
 pub(crate) struct Retry {
     /// ID of an ended operation, or the beginning of the ID: retries the deckies that the operation
     /// failed to tear down.
-    #[arg(value_name = "ID", add = candidates::complete_operations(may_have_failed), required_unless_present = "host", conflicts_with = "host")]
+    #[arg(value_name = "ID", add = candidates::complete_operations(may_have_failed), conflicts_with = "host")]
     id: Option<OperationRef>,
     /// Retry all deckies on this host (name or ID) whose teardown failed.
     #[arg(long, add = candidates::complete_hosts())]
@@ -51,6 +51,12 @@ pub(crate) struct Retry {
 
 impl Retry {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        // Clap would name only the ID.
+        if self.id.is_none() && self.host.is_none() {
+            return Err(Failure::Usage(
+                "nothing to retry: give the ID of an operation, or --host HOST".to_owned(),
+            ));
+        }
         let client = Client::connect(&self.nats.resolve()?).await?;
         let (host_uuid, operation) = match (&self.id, &self.host) {
             (Some(id), _) => {

@@ -9,7 +9,8 @@ use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{OperationId, subjects};
 
 use super::wait::wait_for_operations;
-use crate::client::nats_client::{Client, ClientError};
+use crate::client::client_error::ClientError;
+use crate::client::nats_client::Client;
 use crate::client::teardown::{Target, TeardownOptions, format_host, format_target};
 use crate::clock;
 use crate::failure::Failure;

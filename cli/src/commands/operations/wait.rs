@@ -15,8 +15,9 @@ use scuttle_schemas::{OperationId, ReadError, Timestamp, read, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::client::client_error::ClientError;
 use crate::client::lists::{self, OperationsFilter};
-use crate::client::nats_client::{Client, ClientError, ConnectionEvent};
+use crate::client::nats_client::{Client, ConnectionEvent};
 use crate::client::replica_view::is_gap;
 use crate::clock;
 use crate::failure::Failure;

@@ -137,6 +137,7 @@ pub(crate) fn complete_operation_states() -> ArgValueCompleter {
         "failed",
         "timed_out",
         "cancelled",
+        "open",
     ])
 }
 

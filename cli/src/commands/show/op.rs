@@ -35,10 +35,22 @@ impl Op {
         if format == Format::Jsonl {
             return format::write_json_line(&operation);
         }
+        let host = if operation.finished_at.is_none() {
+            lists::get_host(&client, &operation.host_uuid).await?
+        } else {
+            None
+        };
+        let status = host.map(|host| host.status);
         let reply = OperationGetReply { operation };
         format.write_one(&reply, || {
             let width = format::terminal_width();
-            describe(&reply.operation, clock::now(), width, Colors::stdout())
+            describe(
+                &reply.operation,
+                status,
+                clock::now(),
+                width,
+                Colors::stdout(),
+            )
         })
     }
 }

@@ -1,11 +1,12 @@
 //! `scuttle ops`: lists operations.
 
 use std::cmp::Ordering;
+use std::fmt::Write;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use scuttle_schemas::Timestamp;
-use scuttle_schemas::operations::{OperationRecord, OperationState, explain_error};
+use scuttle_schemas::operations::{OperationRecord, explain_error};
+use scuttle_schemas::{DeckyId, Timestamp};
 
 use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
@@ -16,10 +17,11 @@ use crate::commands::operation_ref::unique_prefix_length;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
+use crate::output::local_time;
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
-use crate::parse::{parse_span, parse_state};
+use crate::parse::{OperationStates, parse_operation_states, parse_span};
 
 /// List operations, newest first.
 #[derive(Debug, Args)]
@@ -33,9 +35,12 @@ pub(crate) struct Ops {
     /// List only operations on this host (name or ID).
     #[arg(long, add = candidates::complete_all_hosts())]
     host: Option<String>,
+    /// List only operations on this decky. An operation on its whole host is not listed.
+    #[arg(long, value_name = "ID")]
+    decky: Option<DeckyId>,
     /// List only operations in this state; can be repeated.
-    #[arg(long = "state", value_name = "STATE", help = "List only operations in this state: queued, running, succeeded, failed, timed_out or cancelled; can be repeated", value_parser = parse_state::<OperationState>, add = candidates::complete_operation_states())]
-    states: Vec<OperationState>,
+    #[arg(long = "state", value_name = "STATE", help = "List only operations in this state: queued, running, succeeded, failed, timed_out, cancelled, or open (queued or running); can be repeated", value_parser = parse_operation_states, add = candidates::complete_operation_states())]
+    states: Vec<OperationStates>,
     /// List only operations that this user requested.
     #[arg(long)]
     user: Option<String>,
@@ -91,7 +96,12 @@ impl Ops {
         });
         let filter = OperationsFilter {
             host_uuid: host,
-            states: self.states,
+            decky: self.decky,
+            states: self
+                .states
+                .into_iter()
+                .flat_map(|states| states.0)
+                .collect(),
             user: self.user,
             since,
         };
@@ -100,12 +110,7 @@ impl Ops {
             sort.apply(&mut list.operations, compare);
         }
         if list.operations.is_empty() && format.is_table() {
-            let found = if filter == OperationsFilter::default() {
-                "No operations."
-            } else {
-                "No operations match."
-            };
-            eprintln!("{found}");
+            eprintln!("{}", describe_no_match(&filter, self.host.as_deref()));
         }
         if list.next.is_some() {
             eprintln!(
@@ -121,6 +126,30 @@ impl Ops {
             build_table(&list.operations, id_length)
         })
     }
+}
+
+/// Returns the message for an empty list, which repeats the filters. A misspelt value then stands
+/// out. `host` is the host as it was typed.
+fn describe_no_match(filter: &OperationsFilter, host: Option<&str>) -> String {
+    let mut text = "No operations".to_owned();
+    if let Some(host) = host {
+        let _ = write!(text, " on host {host}");
+    }
+    if let Some(decky) = &filter.decky {
+        let _ = write!(text, " on decky {decky}");
+    }
+    if let Some(user) = &filter.user {
+        let _ = write!(text, " requested by {user}");
+    }
+    if !filter.states.is_empty() {
+        let words = (filter.states.iter()).map(|state| style::operation_label(*state).word);
+        let _ = write!(text, " in state {}", words.collect::<Vec<_>>().join(" or "));
+    }
+    if let Some(since) = filter.since {
+        let since = local_time::format_date_and_time(since);
+        let _ = write!(text, " accepted since {since}");
+    }
+    text + "."
 }
 
 /// Builds the table. Ids are shortened to `id_length` characters.
@@ -160,5 +189,29 @@ fn message_cell(operation: &OperationRecord) -> Cell {
         (Some(error), _) => Cell::styled(Tone::Error, &explain_error(error.as_str())),
         (None, Some(waiting)) => Cell::from(waiting.detail.as_ref()),
         (None, None) => Cell::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::operations::OperationState;
+
+    use super::{OperationsFilter, describe_no_match};
+
+    #[test]
+    fn the_message_for_an_empty_list_repeats_the_filters() {
+        let filter = OperationsFilter {
+            user: Some("bobby".to_owned()),
+            states: vec![OperationState::Queued, OperationState::TimedOut],
+            ..OperationsFilter::default()
+        };
+        assert_eq!(
+            describe_no_match(&filter, Some("worker-a")),
+            "No operations on host worker-a requested by bobby in state queued or timed out."
+        );
+        assert_eq!(
+            describe_no_match(&OperationsFilter::default(), None),
+            "No operations."
+        );
     }
 }

@@ -20,17 +20,20 @@ use crate::parse::parse_state;
 
 /// List deckies, with their hosts and states.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    visible_alias = "deckies",
+    after_help = "Examples:
   scuttle shards
   scuttle shards worker-a
-  scuttle shards --state teardown_failed -o json")]
+  scuttle shards --state teardown_failed -o json"
+)]
 pub(crate) struct Shards {
     /// List only deckies of this host (name or ID).
     #[arg(add = candidates::complete_hosts())]
     host: Option<String>,
-    /// List only deckies in this state.
-    #[arg(long, help = "List only deckies in this state: pending, running, degraded, failed, tearing_down or teardown_failed", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
-    state: Option<ShardState>,
+    /// List only deckies in this state; can be repeated.
+    #[arg(long = "state", value_name = "STATE", help = "List only deckies in this state: pending, running, degraded, failed, tearing_down or teardown_failed; can be repeated", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
+    states: Vec<ShardState>,
     #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
     sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
@@ -67,15 +70,23 @@ impl Shards {
         };
         let request = ShardsListRequest {
             host_uuid: host,
-            state: self.state,
+            // The controller filters by one state.
+            state: match self.states.as_slice() {
+                [state] => Some(*state),
+                _ => None,
+            },
             ..ShardsListRequest::default()
         };
         let mut list = lists::list_shards(&client, request).await?;
+        if !self.states.is_empty() {
+            list.shards
+                .retain(|shard| self.states.contains(&shard.state));
+        }
         if let Some(sort) = self.sort {
             sort.apply(&mut list.shards, compare);
         }
         if list.shards.is_empty() && format.is_table() {
-            let found = if self.host.is_none() && self.state.is_none() {
+            let found = if self.host.is_none() && self.states.is_empty() {
                 "No deckies."
             } else {
                 "No deckies match."

@@ -247,8 +247,8 @@ function describeOutcome({ counts }: OperationRecord): string {
   return parts.filter(Boolean).join(', ');
 }
 
-/** Matches the detail of a running operation: `the agent said at 2026-…Z: removing, 3 of 5 deckies done`. */
-const AGENT_STEP = /^the agent said at (\S+Z): (.*)$/;
+/** Matches the detail of a running operation: `the agent reported at 2026-…Z: removing, 3 of 5 deckies done`. */
+const AGENT_STEP = /^the agent reported at (\S+Z): (.*)$/;
 
 function recordAgentStep(operation: OperationRecord): void {
   const [, at, step] = AGENT_STEP.exec(operation.waiting_for?.detail ?? '') ?? [];
