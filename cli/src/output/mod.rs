@@ -8,3 +8,4 @@ pub(crate) mod operation;
 pub(crate) mod progress;
 pub(crate) mod style;
 pub(crate) mod table;
+pub(crate) mod truncate;

@@ -163,9 +163,9 @@ fn suggest_next_step(operation: &OperationRecord, host: Option<HostStatus>) -> O
 fn render_deckies(operation: &OperationRecord, width: Option<usize>, colors: Colors) -> String {
     let shards = operation.shards.as_deref().unwrap_or_default();
     let mut table = Table::new(&[
-        Column::new("DECKY"),
+        Column::name("DECKY"),
         Column::new("OUTCOME"),
-        Column::new("ERROR"),
+        Column::wrapped("ERROR"),
     ]);
     for shard in shards {
         let error = shard.error.as_ref().map_or("", |error| error.as_str());

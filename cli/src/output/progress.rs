@@ -15,14 +15,21 @@ use unicode_width::UnicodeWidthStr;
 use crate::output::message::print_line;
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, Colors, StateLabel, format_duration};
-use crate::output::table::truncate;
+use crate::output::truncate::{truncate, truncate_middle};
 
 /// The maximum number of deckies of one host that get a separate line, so that the lines fit on a
 /// screen.
 const MAX_DECKY_LINES: usize = 12;
 
-/// The width of the column with the names, in terminal columns.
-const NAME_WIDTH: usize = 20;
+/// The width of the column with the names on a narrow terminal, in terminal columns.
+const MIN_NAME_WIDTH: usize = 20;
+
+/// The maximum width of the column with the names, in terminal columns.
+const MAX_NAME_WIDTH: usize = 48;
+
+/// The width of a bar, its two numbers of up to four digits, and the spaces around them, in terminal
+/// columns.
+const BAR_WIDTH: usize = 17;
 
 /// The time between two frames of the spinners.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(120);
@@ -206,14 +213,29 @@ impl OperationBars {
     }
 }
 
+/// Pads or truncates a name to the width of the column with the names.
 fn pad_name(text: &str) -> String {
-    format!("{:<NAME_WIDTH$}", truncate(text, NAME_WIDTH))
+    let width = name_width();
+    let name = truncate_middle(text, width);
+    let padding = width - name.width();
+    name + &" ".repeat(padding)
+}
+
+/// Returns the width of the column with the names: more on a wide terminal.
+fn name_width() -> usize {
+    (terminal_columns() / 3)
+        .saturating_sub(6)
+        .clamp(MIN_NAME_WIDTH, MAX_NAME_WIDTH)
+}
+
+fn terminal_columns() -> usize {
+    crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
 /// Returns the style of a progress line. If `has_bar` is false, the line has a spinner but no bar.
 fn bar_style(has_bar: bool) -> ProgressStyle {
     let template = if has_bar {
-        "{spinner} {prefix} {bar:12} {pos:>4}/{len:<4} {elapsed:>4}  {msg}"
+        "{spinner} {prefix} {bar:6} {pos:>3}/{len:<3} {elapsed:>4}  {msg}"
     } else {
         "{spinner} {prefix} {elapsed:>4}  {msg}"
     };
@@ -226,9 +248,8 @@ fn bar_style(has_bar: bool) -> ProgressStyle {
 /// Formats the text at the end of a progress line, truncated to the remaining width of the
 /// terminal.
 fn format_message(step: &Step, has_bar: bool, colors: Colors) -> String {
-    let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-    let bar = if has_bar { 23 } else { 0 };
-    let room = columns.saturating_sub(NAME_WIDTH + 2 + 1 + bar + 4 + 2 + 3);
+    let bar = if has_bar { BAR_WIDTH } else { 0 };
+    let room = terminal_columns().saturating_sub(name_width() + 2 + 1 + bar + 4 + 2 + 1);
     let label = truncate(&step.label.text(), room);
     let detail = truncate(&step.detail, room.saturating_sub(label.width()));
     colors.apply(step.label.tone, &label) + &detail
@@ -241,7 +262,7 @@ fn current_step(operation: &OperationRecord) -> Step {
     match operation.state {
         OperationState::Queued | OperationState::Running => {
             if let Some(waiting) = &operation.waiting_for {
-                let _ = write!(detail, ": {}", shorten_waiting_detail(&waiting.detail));
+                let _ = write!(detail, ": {}", style::shorten_waiting(&waiting.detail));
             }
             if operation.attempts > 1 {
                 let _ = write!(detail, " (sent {} times)", operation.attempts);
@@ -265,36 +286,5 @@ fn current_step(operation: &OperationRecord) -> Step {
     Step {
         label: style::operation_label(operation.state),
         detail,
-    }
-}
-
-/// Shortens the description of the event that an operation waits for. Reduces an agent's progress
-/// report to the reported step, because the time of the report is always close to now.
-fn shorten_waiting_detail(detail: &str) -> String {
-    let report = detail.strip_prefix("the agent reported at ");
-    let step = report.and_then(|report| report.split_once("Z: "));
-    step.map_or_else(
-        || style::shorten_times(detail),
-        |(_, step)| escape_hidden(step).into_owned(),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shorten_waiting_detail;
-
-    #[test]
-    fn a_progress_report_of_an_agent_is_shortened_to_its_step() {
-        let report =
-            "the agent reported at 2026-11-24T10:05:42.623Z: stopping, 0 of 1 deckies done";
-        assert_eq!(
-            shorten_waiting_detail(report),
-            "stopping, 0 of 1 deckies done"
-        );
-        let offline = "host offline since 2026-11-24T10:05:42.623Z";
-        assert_eq!(
-            shorten_waiting_detail(offline),
-            "host offline since 10:05:42 UTC"
-        );
     }
 }

@@ -191,6 +191,21 @@ pub(crate) fn shorten_times(text: &str) -> String {
     shorten_times_in(text, local_time::zone())
 }
 
+/// Shortens the description of the event that an operation waits for. Reduces an agent's progress
+/// report to the reported step, such as `stopping, 0 of 3 done`, because the time of the report is
+/// always close to now.
+pub(crate) fn shorten_waiting(detail: &str) -> String {
+    let report = detail.strip_prefix("the agent reported at ");
+    let step = report.and_then(|report| report.split_once("Z: "));
+    step.map_or_else(
+        || shorten_times(detail),
+        |(_, step)| {
+            let step = step.replace(" deckies done", " done");
+            escape_hidden(&step.replace(" decky done", " done")).into_owned()
+        },
+    )
+}
+
 fn shorten_times_in(text: &str, zone: &TimeZone) -> String {
     let shorten = |word: &str| {
         let time = word.trim_end_matches([',', ':', ';']);
@@ -238,7 +253,10 @@ mod tests {
 
     use jiff::tz::TimeZone;
 
-    use super::{Colors, Tone, format_age, format_duration, format_relative, shorten_times_in};
+    use super::{
+        Colors, Tone, format_age, format_duration, format_relative, shorten_times_in,
+        shorten_waiting,
+    };
 
     #[test]
     fn times_and_durations_are_shown_in_readable_units() {
@@ -284,6 +302,15 @@ mod tests {
             "the agent reported at 10:05:42 UTC: stopping, 0 of 1"
         );
         assert_eq!(shorten("no time"), "no time");
+    }
+
+    #[test]
+    fn a_progress_report_of_an_agent_is_shortened_to_its_step() {
+        let report =
+            "the agent reported at 2026-11-24T10:05:42.623Z: stopping, 0 of 3 deckies done";
+        assert_eq!(shorten_waiting(report), "stopping, 0 of 3 done");
+        let offline = "host offline since 2026-11-24T10:05:42.623Z";
+        assert_eq!(shorten_waiting(offline), "host offline since 10:05:42 UTC");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Popup, RowKey, SwarmView, Tab};
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, StateLabel, Tone, format_age, format_relative};
-use crate::output::table::truncate;
+use crate::output::table::{self, Column, Shown};
+use crate::output::truncate::truncate;
 
 const HELP: &str = " Tab 1 2 3      hosts, deckies, operations
  ↑ ↓ PgUp PgDn  move; also j k g G
@@ -30,11 +31,48 @@ const HELP: &str = " Tab 1 2 3      hosts, deckies, operations
 
  After t, r or c, press y within 4 s to confirm.";
 
-/// The number of spaces between two columns.
-const COLUMN_GAP: u16 = 2;
+const HOST_COLUMNS: &[Column] = &[
+    Column::name("NAME"),
+    Column::new("STATUS"),
+    Column::new("DECKIES"),
+    Column::new("OPEN"),
+    Column::new("LAST SEEN"),
+    Column::new("AGENT"),
+    Column::explanation("PROBLEM OR NOTES"),
+];
 
-/// The maximum width of each column except the last.
-const MAX_COLUMN_WIDTH: usize = 28;
+const DECKY_COLUMNS: &[Column] = &[
+    Column::name("HOST"),
+    Column::name("DECKY"),
+    Column::new("STATUS"),
+    Column::new("ADDRESS"),
+    Column::new("SERVICES"),
+    Column::explanation("PROBLEM"),
+];
+
+const OPERATION_COLUMNS: &[Column] = &[
+    Column::new("AGE"),
+    Column::name("TARGET"),
+    Column::new("STATUS"),
+    Column::new("REQUESTED BY"),
+    Column::new("DECKIES"),
+    Column::explanation("PROGRESS OR PROBLEM"),
+];
+
+/// The keys that the bottom line names, the most important first. Those that do not fit are left
+/// out.
+pub(super) const BOTTOM_KEYS: [&str; 10] = [
+    "? help",
+    "q quit",
+    "t tear down",
+    "r retry",
+    "c cancel",
+    "Enter open",
+    "/ filter",
+    "f problems",
+    "Tab table",
+    "↑↓ move",
+];
 
 /// The maximum height of the bottom line, which wraps if it is too long for the screen.
 const MAX_BOTTOM_HEIGHT: u16 = 4;
@@ -59,10 +97,12 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let banner = u16::from(self.stale_reason.is_some());
-        let bottom_line = self.bottom_line();
+        let bottom_line = self.bottom_line(frame.area().width);
         let bottom_height = self.bottom_height(&bottom_line, frame.area().width);
+        let mut top_lines = self.summary(frame.area().width);
+        let top_height = top_lines.len() as u16 + 1;
         let [top, warning, table, bottom] = Layout::vertical([
-            Constraint::Length(2),
+            Constraint::Length(top_height),
             Constraint::Length(banner),
             Constraint::Min(3),
             Constraint::Length(bottom_height),
@@ -70,7 +110,8 @@ impl Scene<'_> {
         .areas(frame.area());
         let tabs = self.tabs();
         let left = u16::try_from(tabs.width()).unwrap_or(u16::MAX);
-        frame.render_widget(Paragraph::new(vec![self.summary(), tabs]), top);
+        top_lines.push(tabs);
+        frame.render_widget(Paragraph::new(top_lines), top);
         self.swarm_name(frame, top, left);
         if let Some(reason) = &self.stale_reason {
             let style = self.style(Tone::Warning).add_modifier(Modifier::REVERSED);
@@ -101,24 +142,27 @@ impl Scene<'_> {
         }
     }
 
-    /// Summarizes the swarm in one line.
-    fn summary(&self) -> Line<'_> {
+    /// Summarizes the swarm in one line, or in more lines on a narrow screen.
+    fn summary(&self, width: u16) -> Vec<Line<'_>> {
         if !self.is_complete {
-            return Line::from(Span::styled(" Loading …", self.style(Tone::Active)));
+            return vec![Line::from(Span::styled(
+                " Loading …",
+                self.style(Tone::Active),
+            ))];
         }
-        let mut parts = vec![self.group(" hosts ")];
+        let mut hosts = Line::from(self.group(" hosts "));
         for status in [
             HostStatus::Online,
             HostStatus::Offline,
             HostStatus::Enrolled,
         ] {
-            let hosts = self.swarm.hosts.iter();
-            let count = hosts.filter(|(_, host)| host.status == status).count();
+            let all = self.swarm.hosts.iter();
+            let count = all.filter(|(_, host)| host.status == status).count();
             if count > 0 || status == HostStatus::Online {
-                parts.push(self.count(count, style::host_label(status)));
+                hosts.push_span(self.count(count, style::host_label(status)));
             }
         }
-        parts.push(self.group(" deckies "));
+        let mut deckies = Line::from(self.group(" deckies "));
         for state in [
             ShardState::Running,
             ShardState::TeardownFailed,
@@ -130,14 +174,24 @@ impl Scene<'_> {
             let shards = self.swarm.shards.iter();
             let count = shards.filter(|(_, shard)| shard.state == state).count();
             if count > 0 || state == ShardState::Running {
-                parts.push(self.count(count, style::shard_label(state)));
+                deckies.push_span(self.count(count, style::shard_label(state)));
             }
         }
-        parts.push(self.group(" operations "));
         let operations = self.swarm.operations.iter();
         let open = operations.filter(|(_, operation)| operation.finished_at.is_none());
-        parts.push(self.count(open.count(), StateLabel::new("▶", "open", Tone::Active)));
-        Line::from(parts)
+        let open = self.count(open.count(), StateLabel::new("▶", "open", Tone::Active));
+        let operations = Line::from(vec![self.group(" operations "), open]);
+        let mut lines = vec![hosts];
+        for group in [deckies, operations] {
+            match lines.last_mut() {
+                // The last two columns of a group are spaces.
+                Some(line) if line.width() + group.width() <= usize::from(width) + 2 => {
+                    line.spans.extend(group.spans);
+                }
+                _ => lines.push(group),
+            }
+        }
+        lines
     }
 
     fn group(&self, name: &'static str) -> Span<'static> {
@@ -182,7 +236,7 @@ impl Scene<'_> {
         let free = top.width.saturating_sub(left + 2);
         let place = Rect {
             x: top.x + top.width - free,
-            y: top.y + 1,
+            y: top.y + top.height.saturating_sub(1),
             width: free,
             height: 1.min(top.height.saturating_sub(1)),
         };
@@ -195,25 +249,10 @@ impl Scene<'_> {
     fn table(&self, frame: &mut Frame<'_>, area: Rect) {
         let keys = self.app.rows(self.swarm);
         let selected = self.app.position(&keys);
-        let headings: &[&str] = match self.app.tab {
-            Tab::Hosts => &[
-                "NAME",
-                "STATUS",
-                "DECKIES",
-                "OPEN",
-                "LAST SEEN",
-                "AGENT",
-                "PROBLEM OR NOTES",
-            ],
-            Tab::Shards => &["HOST", "DECKY", "STATUS", "ADDRESS", "SERVICES", "PROBLEM"],
-            Tab::Operations => &[
-                "AGE",
-                "TARGET",
-                "STATUS",
-                "REQUESTED BY",
-                "DECKIES",
-                "PROBLEM",
-            ],
+        let columns = match self.app.tab {
+            Tab::Hosts => HOST_COLUMNS,
+            Tab::Shards => DECKY_COLUMNS,
+            Tab::Operations => OPERATION_COLUMNS,
         };
         // Only the visible rows are built, so that drawing stays fast with many rows.
         let visible = usize::from(area.height.saturating_sub(1)).max(1);
@@ -224,16 +263,21 @@ impl Scene<'_> {
             .min(keys.len().saturating_sub(visible));
         let shown = keys.iter().skip(first).take(visible);
         let rows: Vec<_> = shown.filter_map(|key| self.row(key)).collect();
-        let widths = column_widths(headings, &rows, usize::from(area.width));
-        let rows = rows.into_iter().map(|row| {
-            let cells = row.into_iter().zip(&widths).map(|((tone, text), width)| {
-                let text = truncate(&text, usize::from(*width));
-                Cell::from(Span::styled(text, self.style(tone)))
+        let places = place_columns(columns, &rows, usize::from(area.width));
+        let rows = rows.iter().map(|row| {
+            let cells = places.iter().map(|Shown { column, width }| {
+                let (tone, text) = &row[*column];
+                let text = columns[*column].fit(text, *width);
+                Cell::from(Span::styled(text, self.style(*tone)))
             });
             Row::new(cells)
         });
-        let table = Table::new(rows, widths.iter().copied().map(Constraint::Length))
-            .header(Row::new(headings.iter().copied()).style(self.style(Tone::Heading)))
+        let headings = places.iter().map(|place| columns[place.column].heading);
+        let widths = places
+            .iter()
+            .map(|place| Constraint::Length(place.width as u16));
+        let table = Table::new(rows, widths)
+            .header(Row::new(headings).style(self.style(Tone::Heading)))
             // The selected row has one colour from end to end. The words still tell the state.
             .row_highlight_style(
                 Style::new()
@@ -245,7 +289,7 @@ impl Scene<'_> {
             } else {
                 Tone::Plain
             }))
-            .column_spacing(COLUMN_GAP);
+            .column_spacing(table::COLUMN_GAP as u16);
         let mut state = TableState::new().with_selected(selected.map(|position| position - first));
         frame.render_stateful_widget(table, area, &mut state);
         if keys.is_empty() && self.is_complete {
@@ -279,9 +323,9 @@ impl Scene<'_> {
                 let heartbeat = host.last_heartbeat;
                 let heartbeat = heartbeat.map(|at| format_relative(at, self.now));
                 // Heartbeats alone are not broadcast, so the time of the last one is out of date
-                // while the host is online.
+                // while the host is online. An online host was seen a moment ago.
                 let heartbeat = match host.status {
-                    HostStatus::Online => "",
+                    HostStatus::Online => "now",
                     _ => heartbeat.as_deref().unwrap_or("never"),
                 };
                 vec![
@@ -312,8 +356,8 @@ impl Scene<'_> {
                 let operation = self.swarm.operations.get(id)?;
                 let message = match (&operation.error, &operation.waiting_for) {
                     (Some(_), _) => error(Tone::Error, operation.error.as_ref()),
-                    (None, Some(waiting)) => text(&style::shorten_times(&waiting.detail)),
-                    (None, None) => text(operation.reason.as_deref().unwrap_or("")),
+                    (None, Some(waiting)) => text(&style::shorten_waiting(&waiting.detail)),
+                    (None, None) => text(""),
                 };
                 vec![
                     styled(Tone::Dim, &format_age(operation.accepted_at, self.now)),
@@ -329,7 +373,7 @@ impl Scene<'_> {
 
     /// Returns the bottom line: the pending action, or else the last message, or else help on the
     /// keys.
-    fn bottom_line(&self) -> Line<'_> {
+    fn bottom_line(&self, width: u16) -> Line<'_> {
         if let Some(pending) = &self.app.pending {
             let style = self
                 .style(Tone::Error)
@@ -342,9 +386,9 @@ impl Scene<'_> {
             return Line::from(Span::styled(text, self.style(message.tone)));
         }
         let keys = if self.app.is_typing_filter {
-            " Type to filter · Enter applies · Esc clears"
+            " Type to filter · Enter applies · Esc clears".to_owned()
         } else {
-            " ? help · q quit · ↑↓ move · Tab table · Enter open · / filter · f problems · t tear down · r retry · c cancel"
+            join_keys(usize::from(width))
         };
         Line::from(Span::styled(keys, self.style(Tone::Dim)))
     }
@@ -385,23 +429,44 @@ impl Scene<'_> {
     }
 }
 
-/// Returns the width of each column. A column is as wide as its content, within bounds, and the
-/// last column gets the remaining width.
-fn column_widths(headings: &[&str], rows: &[Vec<(Tone, String)>], table_width: usize) -> Vec<u16> {
-    let last = headings.len() - 1;
+/// Joins the keys that fit into one line.
+fn join_keys(width: usize) -> String {
+    let mut line = format!(" {}", BOTTOM_KEYS[0]);
+    for key in &BOTTOM_KEYS[1..] {
+        let longer = format!("{line} · {key}");
+        if longer.width() > width {
+            break;
+        }
+        line = longer;
+    }
+    line
+}
+
+/// Returns the columns that fit into the table, and their widths. The last one gets the remaining
+/// width.
+fn place_columns(
+    columns: &[Column],
+    rows: &[Vec<(Tone, String)>],
+    table_width: usize,
+) -> Vec<Shown> {
     let content_width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].1.width());
         // States and times change often. A minimum width keeps the columns from moving each time.
-        let min_width = match headings[column] {
+        let min_width = match columns[column].heading {
             "STATUS" => 12,
-            "AGE" | "HEARTBEAT" => 10,
-            other => other.width(),
+            "AGE" => 6,
+            _ => 0,
         };
-        let width = cells.chain([min_width]).max().unwrap_or(0);
-        width.min(MAX_COLUMN_WIDTH)
+        cells.chain([min_width]).max().unwrap_or(0)
     };
-    let mut widths: Vec<usize> = (0..last).map(content_width).collect();
-    let taken = widths.iter().sum::<usize>() + last * usize::from(COLUMN_GAP);
-    widths.push(table_width.saturating_sub(taken));
-    widths.into_iter().map(|width| width as u16).collect()
+    let content: Vec<usize> = (0..columns.len()).map(content_width).collect();
+    let mut places = table::fit_columns(columns, &content, Some(table_width));
+    let taken: usize = places
+        .iter()
+        .map(|place| place.width + table::COLUMN_GAP)
+        .sum();
+    if let Some(last) = places.last_mut() {
+        last.width += (table_width + table::COLUMN_GAP).saturating_sub(taken);
+    }
+    places
 }

@@ -12,7 +12,7 @@ use scuttle_schemas::{HostId, OperationId, Timestamp};
 use serde_json::json;
 
 use super::app::{Action, App, CONFIRM_TIMEOUT, Command, RowKey, SwarmView, Tab};
-use super::draw::Scene;
+use super::draw::{BOTTOM_KEYS, Scene};
 use crate::client::live_view::ShardKey;
 use crate::client::replica_view::{ListedRecord, ReplicaView};
 
@@ -399,4 +399,48 @@ fn the_screen_shows_states_in_words_and_warns_of_stale_data() {
         drawn.contains("Data may be out of date: the connection is lost"),
         "{drawn}"
     );
+}
+
+#[test]
+fn a_narrow_screen_shows_states_and_problems_and_cuts_no_word() {
+    let mut screen = TestScreen::new();
+    let long = |end: &str| format!("frankfurt-datacentre-7-rack-03-unit-{end}");
+    let shards = vec![
+        shard(&long("0001"), "d-1", "teardown_failed"),
+        shard(&long("0002"), "d-1", "running"),
+    ];
+    screen.shards.apply_listing(2, shards);
+    screen.press_keys("2");
+    let drawn = screen.draw_at_width(80, None);
+    for part in [
+        "unit-0001",
+        "unit-0002",
+        "✗ teardown failed",
+        "network decnet_lan has",
+        "1 open",
+    ] {
+        assert!(drawn.contains(part), "{part:?} is in\n{drawn}");
+    }
+    let drawn = screen.draw_at_width(60, None);
+    assert!(drawn.contains("▶ 1 open"), "{drawn}");
+    assert!(drawn.contains("t tear down · r retry"), "{drawn}");
+    let keys = drawn.lines().rfind(|line| line.contains("? help"));
+    let keys = keys.unwrap_or_default().trim_matches(['"', ' ']);
+    assert!(
+        BOTTOM_KEYS.iter().any(|key| keys.ends_with(key)),
+        "the line of keys ends with a whole key: {keys}"
+    );
+}
+
+#[test]
+fn an_ended_operation_shows_no_reason_as_its_problem() {
+    let mut screen = TestScreen::new();
+    let mut ended = operation(FAILED, "succeeded", true);
+    ended.record.error = None;
+    ended.record.reason = Some("rotating lures".to_owned());
+    screen.operations.apply_listing(2, vec![ended]);
+    screen.press_keys("3");
+    let drawn = screen.draw(None);
+    assert!(drawn.contains("✓ succeeded"), "{drawn}");
+    assert!(!drawn.contains("rotating lures"), "{drawn}");
 }

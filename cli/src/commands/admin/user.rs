@@ -208,9 +208,9 @@ impl List {
 
 fn build_table(users: &[UserEntry]) -> Table {
     let mut table = Table::new(&[
-        Column::new("NAME"),
+        Column::name("NAME"),
         Column::new("ROLE"),
-        Column::new("HOST"),
+        Column::name("HOST"),
         Column::new("CREATED"),
         Column::new("LAST SEEN"),
     ]);

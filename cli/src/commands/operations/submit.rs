@@ -250,11 +250,11 @@ fn target_of(teardown: &Teardown) -> String {
 /// Builds the table of accepted and rejected teardowns, printed without `--wait`.
 fn build_accepted_table(teardowns: &[Teardown]) -> Table {
     let mut table = Table::new(&[
-        Column::new("TARGET"),
+        Column::name("TARGET"),
         Column::new("RESULT"),
+        Column::uncut("OPERATION"),
         Column::new("DECKIES"),
         Column::new("DEADLINE"),
-        Column::uncut("OPERATION"),
     ]);
     let now = clock::now();
     for teardown in teardowns {
@@ -263,9 +263,9 @@ fn build_accepted_table(teardowns: &[Teardown]) -> Table {
             Some(accepted) => table.add_row([
                 target,
                 Cell::styled(Tone::Success, &format!("✓ {}", accepted.detail)),
+                accepted.operation_id.to_string().into(),
                 accepted.shards.to_string().into(),
                 format_relative(accepted.deadline, now).into(),
-                accepted.operation_id.to_string().into(),
             ]),
             None => table.add_row([
                 target,
@@ -283,11 +283,11 @@ fn build_accepted_table(teardowns: &[Teardown]) -> Table {
 /// `--wait`.
 fn build_ended_table(teardowns: &[Teardown]) -> Table {
     let mut table = Table::new(&[
-        Column::new("TARGET"),
+        Column::name("TARGET"),
         Column::new("RESULT"),
         Column::new("DECKIES"),
         Column::new("DURATION"),
-        Column::new("ERROR"),
+        Column::wrapped("ERROR"),
     ]);
     for teardown in teardowns {
         let Some(operation) = &teardown.operation else {

@@ -190,7 +190,7 @@ fn render_plan(target: &Target, plan: &TeardownPlan) -> String {
             style::format_decky_count(count)
         ),
     };
-    let mut table = Table::new(&[Column::new("  DECKY"), Column::new("STATUS")]);
+    let mut table = Table::new(&[Column::name("  DECKY"), Column::new("STATUS")]);
     for shard in &plan.targets {
         table.add_row([
             format!("  {}", shard.decky_id).into(),

@@ -94,13 +94,13 @@ impl Hosts {
 
 fn build_table(hosts: &[HostRecord]) -> Table {
     let mut table = Table::new(&[
-        Column::new("NAME"),
+        Column::name("NAME"),
         Column::new("STATUS"),
         Column::new("DECKIES"),
         Column::new("OPEN"),
         Column::new("LAST SEEN"),
-        Column::new("PROBLEM"),
-        Column::new("NOTES"),
+        Column::explanation("PROBLEM"),
+        Column::explanation("NOTES"),
         Column::new("AGENT"),
         Column::new("ADDRESS"),
         Column::uncut("ID"),

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::commands::operation_ref::unique_prefix_length;
 use crate::commands::shell::candidates;
 use crate::failure::Failure;
-use crate::output::format::Format;
+use crate::output::format::{self, Format};
 use crate::output::local_time;
 use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, Tone};
@@ -122,11 +122,15 @@ impl Ops {
             Format::Wide => usize::MAX,
             _ => unique_prefix_length(&list.operations),
         };
-        format.write_list(&list, &list.operations, || {
-            build_table(&list.operations, id_length)
-        })
+        let table = build_table(&list.operations, id_length);
+        if format == Format::Table && table.drops(ID_HEADING, format::terminal_width()) {
+            eprintln!("The IDs do not fit: `scuttle ops -o wide` shows them.");
+        }
+        format.write_list(&list, &list.operations, || table)
     }
 }
+
+const ID_HEADING: &str = "ID";
 
 /// Returns the message for an empty list, which repeats the filters. A misspelt value then stands
 /// out. `host` is the host as it was typed.
@@ -155,13 +159,13 @@ fn describe_no_match(filter: &OperationsFilter, host: Option<&str>) -> String {
 /// Builds the table. Ids are shortened to `id_length` characters.
 fn build_table(operations: &[OperationRecord], id_length: usize) -> Table {
     let mut table = Table::new(&[
-        Column::new("TARGET"),
+        Column::name("TARGET"),
         Column::new("STATUS"),
         Column::new("AGE"),
-        Column::new("PROBLEM"),
+        Column::explanation("PROGRESS OR PROBLEM"),
+        Column::uncut(ID_HEADING),
         Column::new("REQUESTED BY"),
         Column::new("DECKIES"),
-        Column::uncut("ID"),
     ]);
     let now = clock::now();
     for operation in operations {
@@ -174,9 +178,9 @@ fn build_table(operations: &[OperationRecord], id_length: usize) -> Table {
             style::operation_label(operation.state).into(),
             Cell::styled(Tone::Dim, &age),
             message_cell(operation),
+            id.into(),
             operation.requested_by.as_str().into(),
             format_counts(operation).into(),
-            id.into(),
         ]);
     }
     table
@@ -187,7 +191,7 @@ fn build_table(operations: &[OperationRecord], id_length: usize) -> Table {
 fn message_cell(operation: &OperationRecord) -> Cell {
     match (&operation.error, &operation.waiting_for) {
         (Some(error), _) => Cell::styled(Tone::Error, &explain_error(error.as_str())),
-        (None, Some(waiting)) => Cell::from(waiting.detail.as_ref()),
+        (None, Some(waiting)) => Cell::from(style::shorten_waiting(&waiting.detail)),
         (None, None) => Cell::default(),
     }
 }

@@ -99,10 +99,10 @@ impl Shards {
 
 fn build_table(shards: &[ShardRecord]) -> Table {
     let mut table = Table::new(&[
-        Column::new("HOST"),
-        Column::new("DECKY"),
+        Column::name("HOST"),
+        Column::name("DECKY"),
         Column::new("STATUS"),
-        Column::new("PROBLEM"),
+        Column::explanation("PROBLEM"),
         Column::new("LAST SEEN"),
         Column::new("SERVICES"),
         Column::new("ADDRESS"),
