@@ -86,10 +86,9 @@ fn render(versions: &Versions) -> String {
             instance, version, ..
         } = controller;
         let record = controller.record.as_deref().unwrap_or("unknown");
-        let _ = writeln!(
-            text,
-            "controller  {version}  instance {instance}, record {record}"
-        );
+        let _ = writeln!(text, "controller  {version}");
+        let _ = writeln!(text, "  instance  {instance}");
+        let _ = writeln!(text, "  record    {record}");
     }
     for (version, hosts) in agents {
         let plural = if *hosts == 1 { "" } else { "s" };
