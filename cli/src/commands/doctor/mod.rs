@@ -113,10 +113,38 @@ fn render(diagnosis: &Diagnosis) -> String {
         let status = format!("{} {:<7}", label.symbol, label.word);
         let status = colors.apply(label.tone, &status);
         let found = escape_hidden(&check.found);
-        let _ = writeln!(text, "{status}  {:<11}  {found}", check.check);
+        let _ = writeln!(text, "{status}  {:<14}  {found}", check.check);
         if let Some(to_do) = &check.to_do {
-            let _ = writeln!(text, "{:24}→ {}", "", escape_hidden(to_do));
+            let _ = writeln!(text, "{:27}→ {}", "", escape_hidden(to_do));
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Diagnosis, FindingStatus, render};
+    use crate::output::json_types::Finding;
+
+    #[test]
+    fn the_findings_and_the_next_steps_of_all_checks_are_aligned() {
+        let finding = |check, to_do: Option<&str>| Finding {
+            check,
+            status: FindingStatus::Warning,
+            found: "FOUND".to_owned(),
+            to_do: to_do.map(str::to_owned),
+        };
+        let text = render(&Diagnosis {
+            healthy: true,
+            checks: vec![
+                finding("authentication", None),
+                finding("clock", Some("DO")),
+            ],
+        });
+        let columns: Vec<_> = text
+            .lines()
+            .map(|line| line.chars().position(|letter| "F→".contains(letter)))
+            .collect();
+        assert_eq!(columns, [Some(27); 3], "{text}");
+    }
 }
