@@ -79,6 +79,7 @@ fn acknowledges_command(row: &OperationRow, progress: &TeardownProgress) -> bool
 fn describe_step(progress: &TeardownProgress) -> String {
     let step = progress.step.as_str();
     match (progress.done, progress.total) {
+        (Some(done), Some(1)) => format!("{step}, {done} of 1 decky done"),
         (Some(done), Some(total)) => format!("{step}, {done} of {total} deckies done"),
         _ => step.to_owned(),
     }
