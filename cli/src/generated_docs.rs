@@ -93,8 +93,9 @@ This page is for operators and for authors of programs that run `scuttle`.
 
 Standard output has only data. Progress, questions and errors go to standard error.
 
-- **For people:** a table that fits the terminal. Columns that do not fit are dropped. In a pipe,
-  the table has all columns, untruncated. There are no colours in a pipe or if `NO_COLOR` is set.
+- **For people:** a table that fits the terminal. Columns that do not fit are dropped, empty ones
+  first; `…` replaces the rest of a text that is cut off. With `-o wide` and in a pipe, the table
+  has all columns in full. There are no colours in a pipe or if `NO_COLOR` is set.
 - **For programs:** JSON with `-o json` (one document) or `-o jsonl` (one record per line). A list
   is the reply of the controller with all pages joined. The list may be longer than a page. `next`
   is null unless `ops --limit` leaves out older operations.
@@ -158,7 +159,7 @@ fn generate_files() -> BTreeMap<PathBuf, String> {
 
 fn render_page() -> String {
     let mut text = INTRODUCTION.to_owned();
-    text += "| verb | `-o json` | each line of `-o jsonl` |\n| --- | --- | --- |\n";
+    text += "| subcommand | `-o json` | each line of `-o jsonl` |\n| --- | --- | --- |\n";
     for (verb, json, jsonl) in VERB_OUTPUTS {
         let _ = writeln!(
             text,
@@ -168,10 +169,10 @@ fn render_page() -> String {
         );
     }
     // A fixed width, so that the page does not depend on the terminal.
-    let shared = <ConnectionArgs as clap::Args>::augment_args(Command::new("scuttle VERB"));
+    let shared = <ConnectionArgs as clap::Args>::augment_args(Command::new("scuttle SUBCOMMAND"));
     let mut shared = (shared.term_width(100).disable_help_flag(true))
         .mut_args(|argument| argument.hide_env_values(true));
-    text += "\n## Flags of every verb that connects to the server\n\n";
+    text += "\n## Flags of every subcommand that connects to the server\n\n";
     push_code_block(&shared.render_long_help().to_string(), &mut text);
     let mut scuttle = hide_shared_flags(Arguments::command().term_width(100));
     scuttle.build();
@@ -253,6 +254,12 @@ fn every_verb_has_an_example() {
         let help = help.unwrap_or_default();
         let name = command.get_name();
         assert!(help.contains("Examples:\n  s"), "{name} has no example");
+        // A wrapped example cannot be copied.
+        let wide = help.lines().find(|line| {
+            let is_example = line.starts_with("  ");
+            is_example && line.chars().count() > 80
+        });
+        assert_eq!(wide, None, "an example of {name} is wider than 80 columns");
         let subcommands = command.get_subcommands();
         subcommands
             .filter(|subcommand| subcommand.get_name() != "help")

@@ -40,7 +40,7 @@ const MAX_NAMED: usize = 10;
 #[command(after_help = "Examples:
   scuttle decommission worker-a
   scuttle decommission worker-a --yes
-  scuttle decommission worker-a --force    # the deckies are not torn down, but leave the record")]
+  scuttle decommission worker-a --force    # does not tear down its deckies")]
 pub(crate) struct Decommission {
     /// Host name or ID.
     #[arg(add = candidates::complete_hosts())]

@@ -31,8 +31,8 @@ use crate::output::json_types::Enrolled;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle enroll worker-a
-  scuttle enroll worker-b --label rack=3 --address 10.0.0.7 --out /root/worker-b.creds
-  scuttle enroll worker-a --renew          # new credentials; the old ones are revoked")]
+  scuttle enroll worker-b --label rack=3 --address 10.0.0.7 --out worker-b.creds
+  scuttle enroll worker-a --renew    # new credentials; revokes the old ones")]
 pub(crate) struct Enroll {
     /// Name of the host: 1 to 64 characters from A-Z a-z 0-9 . _ -.
     name: HostName,

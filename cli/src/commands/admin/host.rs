@@ -33,7 +33,7 @@ enum Verb {
 #[command(
     group = ArgGroup::new("change").required(true).multiple(true).args(["name", "address", "labels", "reset_agent"]),
     after_help = "Examples:
-  scuttle host set worker-a --label rack=4 --label site=lab    # replaces all labels
+  scuttle host set worker-a --label rack=4 --label site=lab  # all labels
   scuttle host set worker-a --address 10.0.0.7 --name worker-b
   scuttle host set worker-a --reset-agent    # its reports are ignored as stale"
 )]

@@ -35,8 +35,10 @@ const CONFIG_FILE: &str = "nats-server.conf";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle init
-  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 --server-cert server.crt --server-key server.key
-  scuttle init --host 0.0.0.0 --url tls://nats.example:4222 --server-ca ca.pem --server-cert server.crt --server-key server.key")]
+  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 \\
+    --server-cert server.crt --server-key server.key
+  scuttle init --host 0.0.0.0 --url tls://nats.example:4222 --server-ca ca.pem \\
+    --server-cert server.crt --server-key server.key")]
 pub(crate) struct Init {
     #[command(flatten)]
     directory: DirectoryOption,

@@ -32,7 +32,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[command(after_help = "Examples:
   sudo scuttle evidence list
   sudo scuttle evidence list --verify
-  sudo scuttle evidence list -o json | jq -r '.archives[] | select(.decky_id == \"web\") | .path'")]
+  sudo scuttle evidence list -o jsonl | jq -r 'select(.decky_id == \"web\").path'")]
 pub(crate) struct List {
     /// Evidence directory of the agent. [default: /var/lib/scuttle-agent/evidence]
     #[arg(long, env = "SCUTTLE_EVIDENCE_DIR", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]

@@ -18,7 +18,8 @@ use crate::output::style::{self, Colors};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle cancel 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11
-  scuttle ops --state queued -o jsonl | jq -r .operation_id | xargs -n1 scuttle cancel")]
+  scuttle ops --state queued -o jsonl | jq -r .operation_id |
+    xargs -n1 scuttle cancel")]
 pub(crate) struct Cancel {
     /// ID of the operation, or the beginning of the ID.
     #[arg(value_name = "ID", add = candidates::complete_operations(is_queued))]

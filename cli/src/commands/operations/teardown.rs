@@ -38,7 +38,8 @@ use crate::parse::parse_timeout_s;
 )]
 #[command(after_help = "Examples:
   scuttle teardown worker-a --decky decky-03 --wait
-  scuttle teardown worker-a --decky decky-01 --decky decky-02 --reason 'rotating lures'
+  scuttle teardown worker-a --decky decky-01 --decky decky-02 \\
+    --reason 'rotating lures'
   scuttle teardown worker-a --dry-run
   scuttle teardown worker-a --yes --wait --timeout 30m -o json")]
 pub(crate) struct Teardown {

@@ -19,7 +19,7 @@ use crate::output::style::Colors;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle op 01997c3e-5f1a
-  scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 -o json | jq .operation.waiting_for")]
+  scuttle op 01997c3e-5f1a -o json | jq .operation.waiting_for")]
 pub(crate) struct Op {
     /// ID of the operation, or the beginning of the ID.
     #[arg(value_name = "ID", add = candidates::complete_operations(|_| true))]

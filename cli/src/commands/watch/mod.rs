@@ -21,7 +21,7 @@ use crate::tui::screen;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle watch
-  scuttle watch -o jsonl | jq -c 'select(.event == \"operation\") | .operation.state'")]
+  scuttle watch -o jsonl | jq -c 'select(.event == \"operation\").operation.state'")]
 pub(crate) struct Watch {
     #[command(flatten)]
     nats: ConnectionArgs,
