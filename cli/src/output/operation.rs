@@ -10,6 +10,7 @@ use crate::client::teardown::{Target, format_target};
 use crate::output::local_time;
 use crate::output::style::{self, Colors, Tone, format_age, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
+use crate::output::truncate::wrap;
 
 /// Formats the target of an operation for a table: `worker-a/decky-03`, or `worker-a` for the whole
 /// host.
@@ -73,9 +74,14 @@ pub(crate) fn describe(
         } else {
             Tone::Plain
         };
-        let name = colors.apply(Tone::Dim, &format!("{name:<12}"));
-        let value = colors.apply(tone, &escape_hidden(&value));
-        let _ = writeln!(text, "  {name}  {value}");
+        let value = escape_hidden(&value);
+        let value_width = width.map_or(usize::MAX, |width| width.saturating_sub(16).max(20));
+        // Further lines of a long value continue below its first line.
+        let names = [name].into_iter().chain(std::iter::repeat(""));
+        for (name, line) in names.zip(wrap(&value, value_width)) {
+            let name = colors.apply(Tone::Dim, &format!("{name:<12}"));
+            let _ = writeln!(text, "  {name}  {}", colors.apply(tone, &line));
+        }
     }
     text + &render_deckies(operation, width, colors) + &render_evidence(operation, width, colors)
 }
@@ -252,7 +258,8 @@ mod tests {
   deckies       2 pending
   waiting for   host offline since 09:00:00 UTC (for 1 min)
   next attempt  in 10 s
-  next step     `scuttle cancel {id}` cancels the operation
+  next step     `scuttle cancel {id}` cancels
+                the operation
 
 DECKY  OUTCOME    ERROR
 d-1    ○ pending

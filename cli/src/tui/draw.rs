@@ -80,6 +80,9 @@ const MAX_BOTTOM_HEIGHT: u16 = 4;
 /// The maximum width of a word in the bottom line: a host id in parentheses.
 const MAX_WORD_WIDTH: usize = 66;
 
+/// The width of a popup's border and margin, in terminal columns.
+pub(super) const POPUP_MARGIN: usize = 4;
+
 /// Everything that a frame shows.
 pub(super) struct Scene<'a> {
     pub(super) app: &'a App,
@@ -407,13 +410,12 @@ impl Scene<'_> {
 
     fn popup(&self, frame: &mut Frame<'_>, title: &str, text: &str) {
         let area = frame.area();
-        let lines = text.lines().count() as u16;
-        let widest = text
-            .lines()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or(0) as u16;
-        let (width, height) = ((widest + 4).min(area.width), (lines + 2).min(area.height));
+        let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+        let width = (widest + POPUP_MARGIN).min(usize::from(area.width));
+        let room = width.saturating_sub(2).max(1);
+        let height = text.lines().map(|line| line.width().div_ceil(room).max(1));
+        let height = (height.sum::<usize>() + 2).min(usize::from(area.height));
+        let (width, height) = (width as u16, height as u16);
         let place = Rect {
             x: area.x + (area.width - width) / 2,
             y: area.y + (area.height - height) / 2,

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::app::{Action, App, Command, Message, Popup, RowKey, SwarmView};
-use super::draw::Scene;
+use super::draw::{POPUP_MARGIN, Scene};
 use crate::client::client_error::ClientError;
 use crate::client::lists;
 use crate::client::live_view::{LiveView, ShardKey, Update};
@@ -28,6 +28,7 @@ use crate::client::teardown::{
 };
 use crate::clock;
 use crate::failure::Failure;
+use crate::output::format;
 use crate::output::operation::describe;
 use crate::output::style::{self, Colors, Tone, is_no_color};
 
@@ -242,7 +243,8 @@ async fn run_command(
         Command::Quit => Ok(RequestResult::message(Tone::Plain, "")),
         Command::Describe(id) => {
             let operation = lists::get_operation(client, id).await?;
-            let text = describe(&operation, None, clock::now(), None, Colors::NONE);
+            let width = format::terminal_width().map(|width| width.saturating_sub(POPUP_MARGIN));
+            let text = describe(&operation, None, clock::now(), width, Colors::NONE);
             Ok(RequestResult::Operation(text))
         }
         Command::Plan(host) => show_plan(client, host).await,

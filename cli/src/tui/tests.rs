@@ -11,7 +11,7 @@ use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 use serde_json::json;
 
-use super::app::{Action, App, CONFIRM_TIMEOUT, Command, RowKey, SwarmView, Tab};
+use super::app::{Action, App, CONFIRM_TIMEOUT, Command, Popup, RowKey, SwarmView, Tab};
 use super::draw::{BOTTOM_KEYS, Scene};
 use crate::client::live_view::ShardKey;
 use crate::client::replica_view::{ListedRecord, ReplicaView};
@@ -443,4 +443,14 @@ fn an_ended_operation_shows_no_reason_as_its_problem() {
     let drawn = screen.draw(None);
     assert!(drawn.contains("✓ succeeded"), "{drawn}");
     assert!(!drawn.contains("rotating lures"), "{drawn}");
+}
+
+#[test]
+fn the_description_of_an_operation_is_whole_on_a_narrow_screen() {
+    let mut screen = TestScreen::new();
+    let error = "could not kill container d-1-http: tried to kill container, but did not receive an exit event";
+    screen.app.popup = Some(Popup::Operation(format!("error  {error}\nLAST")));
+    let drawn = screen.draw_at_width(60, None);
+    assert!(drawn.contains("exit event"), "{drawn}");
+    assert!(drawn.contains("LAST"), "{drawn}");
 }
