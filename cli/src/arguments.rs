@@ -7,7 +7,7 @@ use crate::commands::admin::{decommission, enroll, host, init, user};
 use crate::commands::operations::{cancel, retry, teardown};
 use crate::commands::shell::{completions, man};
 use crate::commands::show::{hosts, op, ops, shards, version};
-use crate::commands::{doctor, evidence, watch};
+use crate::commands::{doctor, events, evidence, watch};
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::local_time;
@@ -54,6 +54,7 @@ enum Verb {
     Cancel(cancel::Cancel),
     Retry(retry::Retry),
     Watch(watch::Watch),
+    Events(events::Events),
     Doctor(doctor::Doctor),
     Version(version::Version),
     Evidence(evidence::Evidence),
@@ -82,6 +83,7 @@ impl Arguments {
             Verb::Cancel(verb) => verb.run(format).await,
             Verb::Retry(verb) => verb.run(format).await,
             Verb::Watch(verb) => verb.run(format).await,
+            Verb::Events(verb) => verb.run(format).await,
             Verb::Doctor(verb) => verb.run(format).await,
             Verb::Version(verb) => verb.run(format).await,
             Verb::Evidence(verb) => verb.run(format),

@@ -94,7 +94,7 @@ This page is for operators and for authors of programs that run `scuttle`.
 Standard output has only data. Progress, questions and errors go to standard error.
 
 - **For people:** a table that fits the terminal. Columns that do not fit are dropped, empty ones
-  first; `…` replaces the rest of a text that is cut off. With `-o wide` and in a pipe, the table
+  first; `…` replaces the part of a text that is cut out. With `-o wide` and in a pipe, the table
   has all columns in full. There are no colours in a pipe or if `NO_COLOR` is set.
 - **For programs:** JSON with `-o json` (one document) or `-o jsonl` (one record per line). A list
   is the reply of the controller with all pages joined. The list may be longer than a page. `next`

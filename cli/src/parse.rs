@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use scuttle_schemas::Labels;
 use scuttle_schemas::operations::OperationState;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
@@ -35,6 +36,20 @@ pub(crate) fn parse_operation_states(text: &str) -> Result<OperationStates, Stri
     }
     let parsed = parse_state(text).map(|state| OperationStates(vec![state]));
     parsed.map_err(|error| format!("{error}, or open for queued and running"))
+}
+
+/// Parses one label, given as `KEY=VALUE`.
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a label must have the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Returns whether labels contain each of these pairs of key and value.
+pub(crate) fn has_labels(labels: &Labels, wanted: &[(String, String)]) -> bool {
+    let is_present = |(key, value): &(String, String)| labels.as_map().get(key) == Some(value);
+    wanted.iter().all(is_present)
 }
 
 /// Parses a time span such as `90s`, `10m` or `24h`.

@@ -37,7 +37,7 @@ pub enum ConnectConfigError {
     },
     #[error("the private key {} does not belong to the server's certificate {}; give the key with which the certificate was requested", .key.display(), .certificate.display())]
     OtherKey { certificate: PathBuf, key: PathBuf },
-    #[error("programs that trust {} would reject the server's certificate {} at {server}: {cause}; check the authority, and that the certificate is valid for this address", .ca.display(), .certificate.display())]
+    #[error("programs that trust {} would reject the server's certificate {} at {server}: {cause}; check the authority, and that the certificate is valid for this address; --url gives another address", .ca.display(), .certificate.display())]
     Untrusted {
         certificate: PathBuf,
         ca: PathBuf,

@@ -66,11 +66,11 @@ pub(crate) fn client_config(
 }
 
 /// Checks that a server's private key fits its certificate. With `ca`, also checks that the
-/// authority in this file signed the certificate, and that the certificate is valid for each of
+/// authority in this file signed the certificate, and that the certificate is valid for one of
 /// `servers`.
 ///
 /// # Errors
-/// If a check fails, or a file cannot be read or does not contain what it should.
+/// If a check fails, or if a file cannot be read or contains no certificate or key as expected.
 pub fn check_server_certificate(
     certificate: &Path,
     key: &Path,
@@ -102,18 +102,25 @@ pub fn check_server_certificate(
     let roots = Arc::new(load_roots(Some(ca))?);
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
     let verifier = verifier.map_err(|cause| ConnectConfigError::Tls(cause.to_string()))?;
+    // Each server of a cluster may have a certificate for its own address only.
+    let mut last = None;
     for server in servers {
         let Some(name) = server_name(server) else {
             continue;
         };
         let now = UnixTime::now();
-        let verified = verifier.verify_server_cert(end_entity, intermediates, &name, &[], now);
-        verified.map_err(|cause| ConnectConfigError::Untrusted {
+        match verifier.verify_server_cert(end_entity, intermediates, &name, &[], now) {
+            Ok(_) => return Ok(()),
+            Err(cause) => last = Some((server.host(), cause)),
+        }
+    }
+    if let Some((server, cause)) = last {
+        return Err(ConnectConfigError::Untrusted {
             certificate: certificate.to_owned(),
             ca: ca.to_owned(),
-            server: server.host().to_owned(),
+            server: server.to_owned(),
             cause: cause.to_string(),
-        })?;
+        });
     }
     Ok(())
 }

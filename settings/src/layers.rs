@@ -175,7 +175,9 @@ fn describe_unknown_field(command: &Command, key: &str) -> String {
         format!("write `{normalized}`")
     } else {
         let program = command.get_name();
-        format!("a field has the name of a flag in `{program} --help`, with _ in place of -")
+        format!(
+            "fields are named after the flags in `{program} --help` that have an environment variable, with _ in place of -"
+        )
     };
     format!("unknown field `{key}`; {advice}")
 }

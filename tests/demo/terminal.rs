@@ -121,7 +121,7 @@ impl fmt::Display for Micros {
     }
 }
 
-/// A longer duration, printed in seconds: `0.74 s`.
+/// A duration, printed in seconds: `0.74 s`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {

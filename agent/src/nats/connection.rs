@@ -254,9 +254,11 @@ fn event_callback(
         match event {
             Event::Connected => sessions.send_modify(|count| *count += 1),
             Event::Disconnected => {
-                let lost = sessions.subscribe();
+                let established = sessions.subscribe();
+                let count = *established.borrow();
                 sessions.send_modify(|_| {});
-                tokio::spawn(log_outage(config.clone(), server.clone(), lost));
+                let (config, server) = (config.clone(), server.clone());
+                tokio::spawn(log_outage(config, server, established, count));
             }
             _ => {}
         }
@@ -265,10 +267,14 @@ fn event_callback(
     }
 }
 
-/// Logs why the connection is not restored, until it is. `sessions` holds the number of connections
-/// so far.
-async fn log_outage(config: ConnectConfig, server: String, mut sessions: watch::Receiver<u64>) {
-    let lost = *sessions.borrow();
+/// Logs why the connection is not restored, until it is. `sessions` has the number of connections so
+/// far, and `lost` is the number of the lost connection.
+async fn log_outage(
+    config: ConnectConfig,
+    server: String,
+    mut sessions: watch::Receiver<u64>,
+    lost: u64,
+) {
     let log = |cause: &str| tracing::warn!(%server, "cannot reconnect to NATS: {cause}");
     tokio::select! {
         // Also ends if the connection was dropped.
@@ -292,7 +298,7 @@ fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
         }
         event => event.to_string(),
     };
-    // A denial of each subject of each host would be a flood.
+    // Denials of different subjects count as repeats, so that they do not flood the log.
     let kind = match event {
         Event::ServerError(error) if is_denial(error) => "permission denied".to_owned(),
         _ => text.clone(),

@@ -15,7 +15,7 @@ use crate::admin::files::FileError;
 use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, credentials_path};
 use crate::admin::server_address::ServerAddress;
 
-/// The source of settings that nothing sets.
+/// The source of the settings if no flag, variable, context or bus directory gives any.
 const DEFAULT_SOURCE: &str = "the default address";
 
 /// Flags that select the NATS server and the login

@@ -44,8 +44,8 @@ impl FromStr for OperationRef {
 }
 
 impl OperationRef {
-    /// Returns the id of the operation. If only a prefix was typed, looks for it among the
-    /// operations that are not older than the time in the prefix.
+    /// Returns the id of the operation. If only a prefix was typed, looks for the operation among
+    /// those that were not accepted before the time in the prefix.
     ///
     /// # Errors
     /// If no operation has this prefix, several do, or the list fails.
@@ -65,7 +65,7 @@ impl OperationRef {
 /// Returns a time before which no operation was accepted whose id starts with this prefix. An id
 /// starts with the time of acceptance in milliseconds since 1970, as 12 hexadecimal digits.
 fn earliest_acceptance(prefix: &str) -> Timestamp {
-    /// Longer than between the generation of an id and the time of acceptance.
+    /// Longer than the time between the generation of an id and the acceptance of its operation.
     const MARGIN_MS: i64 = 60_000;
     let digits: String = prefix.chars().filter(|c| *c != '-').take(12).collect();
     let millis = i64::from_str_radix(&format!("{digits:0<12}"), 16).unwrap_or_default();

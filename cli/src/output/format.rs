@@ -76,7 +76,7 @@ pub(crate) fn write_json_line(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Writes text to standard output, with exactly one newline at its end. Writes nothing if the text
 /// is empty.
-fn write_text(text: &str) -> Result<(), Failure> {
+pub(crate) fn write_text(text: &str) -> Result<(), Failure> {
     let text = text.trim_end_matches('\n');
     if text.is_empty() {
         return Ok(());

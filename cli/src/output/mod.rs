@@ -1,5 +1,6 @@
 //! The output of the command: tables, JSON, labels and colours of states, and progress.
 
+pub(crate) mod change_lines;
 pub(crate) mod format;
 pub(crate) mod json_types;
 pub(crate) mod local_time;

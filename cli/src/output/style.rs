@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{Note, Timestamp, escape_hidden};
+use scuttle_schemas::{Labels, Note, Timestamp, escape_hidden};
 
 use crate::output::local_time;
 
@@ -227,6 +227,15 @@ fn shorten_times_in(text: &str, zone: &TimeZone) -> String {
 pub(crate) fn format_notes(notes: &[Note]) -> String {
     let notes: Vec<_> = notes.iter().map(Note::as_str).collect();
     notes.join("; ")
+}
+
+/// Joins labels into one text, such as `rack=3,site=lab`.
+pub(crate) fn format_labels(labels: &Labels) -> String {
+    let labels = labels.as_map().iter();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.join(",")
 }
 
 /// Joins at most `max` names into one text, and says how many more there are: `a, b and 3 more`.

@@ -62,7 +62,7 @@ impl Column {
         Self::with(heading, Overflow::Uncut)
     }
 
-    /// Defines a column that explains the status. Other columns are dropped to make place for it.
+    /// Defines a column that explains the status. Other columns are dropped to make room for it.
     pub(crate) const fn explanation(heading: &'static str) -> Self {
         Self::with(heading, Overflow::Explanation)
     }
@@ -154,6 +154,15 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// Returns a table with only the columns at these positions, in this order.
+    pub(crate) fn select(self, columns: &[usize]) -> Self {
+        let select = |row: &Vec<Cell>| columns.iter().map(|at| row[*at].clone()).collect();
+        Self {
+            rows: self.rows.iter().map(select).collect(),
+            columns: columns.iter().map(|at| self.columns[*at]).collect(),
+        }
+    }
+
     /// Renders the table with lines of at most `max_width` columns, or of any width if `None`. A
     /// table without rows renders as an empty string, without headings.
     pub(crate) fn render(&self, max_width: Option<usize>, colors: Colors) -> String {
@@ -182,7 +191,7 @@ impl Table {
                         text += &colors.apply(row[*column].tone, part);
                         padding = 0;
                     }
-                    padding += width - part.width() + COLUMN_GAP;
+                    padding += width.saturating_sub(part.width()) + COLUMN_GAP;
                 }
                 text.push('\n');
             }
@@ -190,7 +199,7 @@ impl Table {
         text
     }
 
-    /// Returns whether the table has a column that does not fit into `max_width`.
+    /// Returns whether the column with this heading is left out of a table of this width.
     pub(crate) fn drops(&self, heading: &str, max_width: Option<usize>) -> bool {
         let shown = self.shown_columns(max_width);
         let is_shown = |column: usize| shown.iter().any(|shown| shown.column == column);

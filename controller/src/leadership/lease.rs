@@ -323,17 +323,18 @@ impl LeaseGuard {
     }
 }
 
-/// Returns a function for `map_err` that converts the cause of a failed request into a
-/// [`LeaseError`].
-/// Returns the remedy if a single server is asked for several replicas, else an empty string.
+/// Returns the remedy if a single server is asked for several replicas, or an empty string
+/// otherwise.
 fn advise_on_replicas(cause: &str) -> &'static str {
     if cause.contains("replicas > 1 not supported") {
-        "; start a single NATS server's controllers with --replicas 1, or connect the servers to a cluster"
+        "; with a single NATS server, start the controllers with --replicas 1; for more replicas, run a cluster of NATS servers"
     } else {
         ""
     }
 }
 
+/// Returns a function for `map_err` that converts the cause of a failed request into a
+/// [`LeaseError`].
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

@@ -10,9 +10,9 @@ use crate::peers::instance::{Decision, Instance, ServingState, decide};
 use crate::peers::presence::{Connections, Presence};
 use crate::peers::query::ask;
 
-/// The maximum number of queries. A conflicting controller that starts at the same time decides
-/// while this controller repeats its query.
-const MAX_QUESTIONS: usize = 6;
+/// The maximum number of queries. The query is repeated if a conflicting controller starts at the
+/// same time, so that the other controller has time to decide.
+const MAX_QUERIES: usize = 6;
 
 /// Asks which other controllers answer, and decides whether this controller may serve. Returns the
 /// presence to keep until this controller serves.
@@ -54,7 +54,7 @@ pub async fn wait_until_allowed(
 /// Returns the controller because of which this controller must not serve, or `None`.
 async fn find_conflict(own: &Instance, connections: Connections<'_>) -> Option<Instance> {
     let mut is_heard = false;
-    for question in 1..=MAX_QUESTIONS {
+    for question in 1..=MAX_QUERIES {
         let answers = ask(connections.client).await;
         is_heard |= answers.iter().any(|answer| answer.id == own.id);
         match decide(own, &answers) {

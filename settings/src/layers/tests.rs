@@ -174,7 +174,7 @@ fn an_error_in_the_file_names_the_file_and_the_line() {
             "\nonce = true",
             [
                 "line 2",
-                "unknown field `once`; a field has the name of a flag",
+                "unknown field `once`; fields are named after the flags",
             ],
         ),
         (

@@ -377,7 +377,8 @@ async fn times_are_local_unless_utc_is_given_and_json_has_utc() -> TestResult {
     Ok(())
 }
 
-/// A filter that only the command applies also has a limit and a true cursor.
+/// If the command filters the operations itself, the limit and the cursor count only the operations
+/// that match.
 #[tokio::test]
 async fn a_filtered_list_ends_with_the_last_wanted_operation() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -451,7 +452,7 @@ async fn operations_are_listed_by_their_decky_and_by_whether_they_are_open() -> 
     Ok(())
 }
 
-/// Waiting for the agent alone is not a step.
+/// An operator needs more than the fact that the operation waits for the agent.
 #[tokio::test]
 async fn an_operation_on_a_silent_host_proposes_to_start_the_agent() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -519,5 +520,35 @@ async fn a_command_waits_a_moment_for_a_controller_that_takes_over() -> TestResu
     let (listed, taken) = tokio::join!(cli.run(&["hosts"]), taking_over);
     taken?;
     assert!(listed?.expect_success()?.contains("worker-a"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_labels_and_show_the_selected_columns() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let operator = Cli::with_role(&cluster, Role::Operator)?;
+    for (name, label) in [("worker-a", "rack=3"), ("worker-b", "rack=4")] {
+        let enroll = ["enroll", name, "--label", label, "--label", "site=lab"];
+        operator.run(&enroll).await?.expect_success()?;
+    }
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let list = async |arguments: &[&str]| {
+        let arguments = [&["hosts", "--columns", "labels,name"], arguments].concat();
+        cli.run(&arguments).await?.expect_success()
+    };
+    let both = list(&["-l", "site=lab"]).await?;
+    assert_eq!(
+        both,
+        "LABELS           NAME\nrack=3,site=lab  worker-a\nrack=4,site=lab  worker-b"
+    );
+    let one = list(&["-l", "site=lab", "-l", "rack=4"]).await?;
+    assert!(
+        one.contains("worker-b") && !one.contains("worker-a"),
+        "{one}"
+    );
+    let none = cli.run(&["shards", "-l", "rack=4"]).await?;
+    assert!(none.stderr.contains("No deckies match."), "{none:?}");
+    let unknown = cli.run(&["ops", "--columns", "host"]).await?;
+    unknown.expect_failure(2, &["no column host", "target, status"])?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! `scuttle watch -o jsonl` writes all current records and then changes to them, including changes
 //! made while the connection was lost.
 
+use std::convert::Infallible;
+
 use anyhow::Result;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Cluster, FakeAgent, Role, TestResult, wait_until};
@@ -99,4 +101,65 @@ async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
     process.send_signal("INT").await?;
     assert_eq!(process.wait_for_exit().await?.code(), Some(0));
     Ok(())
+}
+
+/// Reports one inventory after another. Returns only with an error.
+async fn change_forever(agent: &mut FakeAgent) -> Result<Infallible> {
+    loop {
+        agent.report_inventory(&["decky-03"]).await?;
+        agent.report_inventory(&[]).await?;
+    }
+}
+
+#[tokio::test]
+async fn events_prints_changes_but_not_the_records_that_were_there_before() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let deckies = ["decky-01", "decky-02"];
+    let mut agent = cluster.start_agent("worker-a", &deckies).await?;
+    let before = cluster.operator.list_shards_paged(1000).await?.0;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-02").await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let mut process = cli.start(&["events", "-o", "jsonl"])?;
+    wait_for_events(&process, "complete", 1, |_| true).await?;
+    assert_eq!(written_events(&process)?.len(), 1);
+    agent
+        .report_success(accepted.operation_id, &["decky-02"])
+        .await?;
+    wait_for_events(&process, "shard_removed", 1, |event| {
+        event["decky_id"] == "decky-02"
+    })
+    .await?;
+    process.send_signal("INT").await?;
+    assert_eq!(process.wait_for_exit().await?.code(), Some(0));
+
+    // Of the records that were there before, only what changed after the revision.
+    cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let since = before.to_string();
+    let earlier = ["events", "--since", &since, "-o", "jsonl"];
+    // The second process appends to the log of the first.
+    let first = written_events(&process)?.len();
+    let process = cli.start(&earlier)?;
+    wait_for_events(&process, "complete", 2, |_| true).await?;
+    let events = written_events(&process)?.split_off(first);
+    let is_decky_1 = |event: &&Value| event["shard"]["decky_id"] == "decky-01";
+    assert_eq!(events.iter().filter(is_decky_1).count(), 1, "{events:?}");
+    assert_eq!(events.len(), 2, "{events:?}");
+    drop(process);
+
+    let mut process = cli.start(&["events"])?;
+    // A change is printed once the command has subscribed.
+    let line = tokio::select! {
+        line = process.wait_for_line("worker-a/decky-03") => line?,
+        failed = change_forever(&mut agent) => match failed? {},
+    };
+    assert!(line.contains("decky ") && !line.contains('{'), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn events_rejects_a_format_that_needs_an_end() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let document = cli.run(&["events", "-o", "json"]).await?;
+    document.expect_failure(2, &["-o jsonl"])
 }

@@ -157,7 +157,7 @@ async fn renewed_credentials_revoke_the_old_ones() -> TestResult {
     )));
     thief.send_heartbeat().await?;
     let again = bus.run_scuttle(&["enroll", "worker-a"]).await?;
-    again.expect_failure(1, &["worker-a.creds", "already exists"])?;
+    again.expect_failure(4, &["worker-a.creds exists", "--renew --out FILE"])?;
     let again = ["enroll", "worker-a", "--out", "new.creds"];
     bus.run_scuttle(&again)
         .await?

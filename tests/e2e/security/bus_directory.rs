@@ -97,7 +97,7 @@ async fn paths_are_checked_before_anything_is_created() -> TestResult {
     let added = ["user", "add", "olga", "--role", "viewer"];
     let added = run_scuttle(&bus.path(""), &added, &[]).await?;
     for text in [
-        "Give the user olga.creds",
+        "Send olga.creds to the new user",
         "--nats-url nats://",
         "--creds olga.creds",
     ] {

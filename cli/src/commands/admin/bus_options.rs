@@ -66,8 +66,8 @@ impl BusOptions {
     }
 }
 
-/// Converts an error of a new user. If the credentials file exists, the error names the flag that
-/// chooses another.
+/// Converts the error of a user that could not be created. If the credentials file exists, the
+/// error names the flag that chooses another file.
 pub(super) fn explain_existing_file(error: UserRecordError) -> Failure {
     match error {
         UserRecordError::File(FileError::Exists(path)) => Failure::Conflict(format!(

@@ -9,7 +9,7 @@ use scuttle_schemas::hosts::{
 use scuttle_schemas::{HostId, HostName, subjects};
 
 use super::bus_options::{BusOptions, explain_existing_file, quote_for_shell};
-use super::labels::{collect_labels, parse_label};
+use super::labels::collect_labels;
 use crate::admin::accounts::AccountName;
 use crate::admin::files::FileError;
 use crate::admin::keystore::Keystore;
@@ -23,6 +23,7 @@ use crate::client::teardown::format_host;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::Enrolled;
+use crate::parse::parse_label;
 
 /// Enroll a host, write its agent's credentials, and print the command that starts the agent.
 ///
@@ -90,7 +91,7 @@ impl Enroll {
             let out = describe_files(&out, connection.config.tls.ca.as_deref());
             if self.renew {
                 eprintln!(
-                    "New credentials of host {name} ({host}) in the swarm at {swarm}. Replace the files on the host with {out}, and restart the agent there:"
+                    "New credentials of host {name} ({host}) in the swarm at {swarm}. Copy {out} to the host in place of the old, and restart the agent there:"
                 );
             } else {
                 eprintln!(

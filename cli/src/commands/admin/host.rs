@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use scuttle_schemas::hosts::{HostUpdateAccepted, HostUpdateRequest};
 use scuttle_schemas::{HostName, subjects};
 
-use super::labels::{collect_labels, parse_label};
+use super::labels::collect_labels;
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -13,6 +13,7 @@ use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::message::print_line;
+use crate::parse::parse_label;
 
 /// Change an enrolled host.
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ enum Verb {
 #[command(
     group = ArgGroup::new("change").required(true).multiple(true).args(["name", "address", "labels", "reset_agent"]),
     after_help = "Examples:
-  scuttle host set worker-a --label rack=4 --label site=lab  # all labels
+  scuttle host set worker-a --label rack=4 --label site=lab  # replaces labels
   scuttle host set worker-a --address 10.0.0.7 --name worker-b
   scuttle host set worker-a --reset-agent    # its reports are ignored as stale"
 )]

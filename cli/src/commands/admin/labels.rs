@@ -6,14 +6,6 @@ use scuttle_schemas::Labels;
 
 use crate::failure::Failure;
 
-/// Parses one label, given as `KEY=VALUE`.
-pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a label must have the form KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 /// Returns the labels that were given, or `None` if none were given.
 ///
 /// # Errors

@@ -137,6 +137,7 @@ impl Add {
             ADMIN_USER => keystore.credentials(ADMIN_USER),
             name => format!("{name}.creds").into(),
         });
+        let address = ServerAddress::read(root)?;
         let role = match self.role {
             UserRole::Operator => Role::Operator,
             UserRole::Viewer => Role::Viewer,
@@ -148,15 +149,17 @@ impl Add {
             role: role.name(),
             credentials: out.display().to_string(),
         };
-        if let Some(address) = ServerAddress::read(root)? {
+        // The login of the bus directory itself is not for another person.
+        if let Some(address) = address
+            && name != ADMIN_USER
+        {
             print_hand_over(&out, &address);
         }
         format.write_one(&output, || output.credentials.clone())
     }
 }
 
-/// Prints what a new user needs besides the command: the credentials, the address, and the
-/// authority's certificate.
+/// Prints the files to hand over to a new user, and a command that logs in with them.
 fn print_hand_over(credentials: &Path, address: &ServerAddress) {
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or(path.as_os_str());
@@ -170,7 +173,7 @@ fn print_hand_over(credentials: &Path, address: &ServerAddress) {
         None => (credentials.display().to_string(), String::new()),
     };
     print_line(format!(
-        "Give the user {files} over a safe channel. With them, this command logs in:"
+        "Send {files} to the new user over a secure channel. The user then logs in like this:"
     ));
     print_line(format!(
         "  scuttle hosts --nats-url {} --creds {}{authority}",

@@ -86,11 +86,11 @@ pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings)
     findings.wait_for("controller", "the controllers");
     let (controllers, servers) = tokio::join!(list_controllers(&client), query_servers(&client));
     let missing_majority = servers.as_deref().and_then(describe_missing_majority);
-    check_controller(&controllers, listed, missing_majority, findings);
+    let answers = check_controller(&controllers, listed, missing_majority, findings);
     check_record(&controllers, findings);
     check_page(&controllers, findings);
     check_journal(&controllers, findings);
-    if findings.code == 6 {
+    if !answers {
         findings.skip(&["accounts", "agents"], "no controller answers");
         check_durability(servers.as_deref(), &client, findings);
         findings.skip(&["clock"], "there is no controller to compare with");
@@ -218,13 +218,13 @@ async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
 
 /// Checks that a controller replies to requests and to service discovery. `listed` is the result of
 /// an earlier request for the list of hosts. `missing_majority` is the reason why controllers with
-/// `--store jetstream` cannot serve, if there is one.
+/// `--store jetstream` cannot serve, if there is one. Returns whether a controller replies.
 fn check_controller(
     controllers: &[ControllerInfo],
     listed: Result<(), ClientError>,
     missing_majority: Option<String>,
     findings: &mut Findings,
-) {
+) -> bool {
     let serving = controllers.iter().find(|one| one.is_serving());
     let start =
         "start scuttle-controller, or see in its log why it is not connected to this server";
@@ -246,18 +246,28 @@ fn check_controller(
                 "the controller is overloaded",
                 "try again; the controller's log shows the cause of the load",
             ),
-        (Err(_), _) if let Some(cause) = missing_majority => findings.fail(
-            "controller",
-            6,
-            format!("no controller answers, and {cause}"),
-            "start the other NATS servers: controllers with --store jetstream need a majority of them",
-        ),
+        (Err(ClientError::NoController { .. } | ClientError::TimedOut { .. }), _)
+            if let Some(cause) = missing_majority =>
+        {
+            findings.fail(
+                "controller",
+                6,
+                format!("no controller answers, and {cause}"),
+                "start the other NATS servers: controllers with --store jetstream need a majority. A controller with its store in a file does not: start scuttle-controller",
+            );
+            return false;
+        }
         (Err(ClientError::NoController { subject }), _) => {
             let found = format!("no controller answers on {subject}");
             findings.fail("controller", 6, found, start);
+            return false;
         }
-        (Err(error), _) => findings.fail("controller", 6, error.to_string(), start),
+        (Err(error), _) => {
+            findings.fail("controller", 6, error.to_string(), start);
+            return false;
+        }
     }
+    true
 }
 
 /// Adds a warning if a controller has an HTTP address without the web page.

@@ -30,7 +30,7 @@ pub(super) fn describe_missing_majority(servers: &[Server]) -> Option<String> {
         .collect();
     (replying.len() * 2 <= size).then(|| {
         format!(
-            "only {} of the {size} servers of the JetStream cluster {} ({}), which is no majority",
+            "only {} of the {size} servers of the JetStream cluster {} ({}), which is not a majority",
             replying.len(),
             if replying.len() == 1 {
                 "replies"
@@ -111,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_servers_of_a_cluster_are_no_majority() {
+    fn half_of_the_servers_of_a_cluster_are_not_a_majority() {
         assert_eq!(
             describe(1, Some(3)).as_deref(),
             Some(
-                "only 1 of the 3 servers of the JetStream cluster replies (nats-1), which is no majority"
+                "only 1 of the 3 servers of the JetStream cluster replies (nats-1), which is not a majority"
             )
         );
         assert!(describe(2, Some(4)).is_some());

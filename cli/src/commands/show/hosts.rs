@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use scuttle_schemas::Text;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 
+use super::columns::ColumnsOption;
 use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
@@ -16,7 +17,7 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
-use crate::parse::parse_state;
+use crate::parse::{has_labels, parse_label, parse_state};
 
 /// List hosts.
 #[derive(Debug, Args)]
@@ -33,14 +34,34 @@ pub(crate) struct Hosts {
     /// List only hosts with this status; can be repeated.
     #[arg(long = "status", value_name = "STATUS", help = "List only hosts with this status: enrolled, online, offline or decommissioned; can be repeated", value_parser = parse_state::<HostStatus>)]
     statuses: Vec<HostStatus>,
+    /// List only hosts with this label; can be repeated.
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
     /// Include decommissioned hosts.
     #[arg(long)]
     all: bool,
     #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
     sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
+    columns: ColumnsOption,
+    #[command(flatten)]
     nats: ConnectionArgs,
 }
+
+/// The columns of the list.
+const COLUMNS: [Column; 11] = [
+    Column::name("NAME"),
+    Column::new("STATUS"),
+    Column::new("DECKIES"),
+    Column::new("OPEN"),
+    Column::new("LAST SEEN"),
+    Column::explanation("PROBLEM"),
+    Column::explanation("NOTES"),
+    Column::new("AGENT"),
+    Column::new("ADDRESS"),
+    Column::uncut("ID"),
+    Column::new("LABELS"),
+];
 
 const SORT_HELP: &str = "Sort by name, status, deckies, open or last-seen. A leading - reverses the order, as in --sort=-deckies";
 
@@ -67,6 +88,7 @@ fn compare(column: SortColumn, one: &HostRecord, other: &HostRecord) -> Ordering
 
 impl Hosts {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let columns = self.columns.select(&COLUMNS, format)?;
         let client = Client::connect(&self.nats.resolve()?).await?;
         let mut list = lists::list_hosts(&client).await?;
         if let Some(host) = &self.host {
@@ -77,34 +99,26 @@ impl Hosts {
             ([], Some(_)) => true,
             (statuses, _) => statuses.contains(&host.status),
         };
-        list.hosts.retain(is_listed);
+        list.hosts
+            .retain(|host| is_listed(host) && has_labels(&host.labels, &self.labels));
         if let Some(sort) = self.sort {
             sort.apply(&mut list.hosts, compare);
         }
         if list.hosts.is_empty() && format.is_table() {
-            if self.statuses.is_empty() {
+            if self.statuses.is_empty() && self.labels.is_empty() {
                 eprintln!("No hosts. `scuttle enroll NAME` adds a host.");
             } else {
                 eprintln!("No hosts match.");
             }
         }
-        format.write_list(&list, &list.hosts, || build_table(&list.hosts))
+        format.write_list(&list, &list.hosts, || {
+            columns.apply(build_table(&list.hosts))
+        })
     }
 }
 
 fn build_table(hosts: &[HostRecord]) -> Table {
-    let mut table = Table::new(&[
-        Column::name("NAME"),
-        Column::new("STATUS"),
-        Column::new("DECKIES"),
-        Column::new("OPEN"),
-        Column::new("LAST SEEN"),
-        Column::explanation("PROBLEM"),
-        Column::explanation("NOTES"),
-        Column::new("AGENT"),
-        Column::new("ADDRESS"),
-        Column::uncut("ID"),
-    ]);
+    let mut table = Table::new(&COLUMNS);
     let now = clock::now();
     for host in hosts {
         let heartbeat = host.last_heartbeat;
@@ -124,6 +138,7 @@ fn build_table(hosts: &[HostRecord]) -> Table {
             text(host.agent_version.as_ref().map(Text::as_str)),
             text(host.address.as_deref()),
             Cell::styled(Tone::Dim, host.host_uuid.as_str()),
+            style::format_labels(&host.labels).into(),
         ]);
     }
     table

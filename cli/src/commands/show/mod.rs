@@ -1,5 +1,6 @@
 //! The commands that list or describe records, and change nothing.
 
+mod columns;
 pub(crate) mod hosts;
 pub(crate) mod op;
 pub(crate) mod ops;

@@ -35,8 +35,10 @@ impl Op {
         if format == Format::Jsonl {
             return format::write_json_line(&operation);
         }
-        let host = if operation.finished_at.is_none() {
-            lists::get_host(&client, &operation.host_uuid).await?
+        // Only a text proposes a next step. Without the host, it proposes fewer.
+        let host = if operation.finished_at.is_none() && format.is_table() {
+            let found = lists::get_host(&client, &operation.host_uuid).await;
+            found.ok().flatten()
         } else {
             None
         };

@@ -1,6 +1,7 @@
 //! `scuttle ops`: lists operations.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Args, ValueEnum};
 use scuttle_schemas::operations::{OperationRecord, explain_error};
 use scuttle_schemas::{DeckyId, Timestamp};
 
+use super::columns::ColumnsOption;
 use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists::{self, OperationsFilter};
@@ -53,8 +55,21 @@ pub(crate) struct Ops {
     #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
     sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
+    columns: ColumnsOption,
+    #[command(flatten)]
     nats: ConnectionArgs,
 }
+
+/// The columns of the list.
+const COLUMNS: [Column; 7] = [
+    Column::name("TARGET"),
+    Column::new("STATUS"),
+    Column::new("AGE"),
+    Column::explanation("PROGRESS OR PROBLEM"),
+    Column::uncut(ID_HEADING),
+    Column::new("REQUESTED BY"),
+    Column::new("DECKIES"),
+];
 
 const SORT_HELP: &str = "Sort the listed operations by target, status, age or user. A leading - reverses the order, as in --sort=-age";
 
@@ -84,6 +99,7 @@ fn compare(column: SortColumn, one: &OperationRecord, other: &OperationRecord) -
 
 impl Ops {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let columns = self.columns.select(&COLUMNS, format)?;
         let client = Client::connect(&self.nats.resolve()?).await?;
         let host = match &self.host {
             Some(host) => Some(lists::resolve_host(&client, host).await?.host_uuid),
@@ -101,6 +117,8 @@ impl Ops {
                 .states
                 .into_iter()
                 .flat_map(|states| states.0)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
                 .collect(),
             user: self.user,
             since,
@@ -122,8 +140,11 @@ impl Ops {
             Format::Wide => usize::MAX,
             _ => unique_prefix_length(&list.operations),
         };
-        let table = build_table(&list.operations, id_length);
-        if format == Format::Table && table.drops(ID_HEADING, format::terminal_width()) {
+        let table = columns.apply(build_table(&list.operations, id_length));
+        if format == Format::Table
+            && !list.operations.is_empty()
+            && table.drops(ID_HEADING, format::terminal_width())
+        {
             eprintln!("The IDs do not fit: `scuttle ops -o wide` shows them.");
         }
         format.write_list(&list, &list.operations, || table)
@@ -158,15 +179,7 @@ fn describe_no_match(filter: &OperationsFilter, host: Option<&str>) -> String {
 
 /// Builds the table. Ids are shortened to `id_length` characters.
 fn build_table(operations: &[OperationRecord], id_length: usize) -> Table {
-    let mut table = Table::new(&[
-        Column::name("TARGET"),
-        Column::new("STATUS"),
-        Column::new("AGE"),
-        Column::explanation("PROGRESS OR PROBLEM"),
-        Column::uncut(ID_HEADING),
-        Column::new("REQUESTED BY"),
-        Column::new("DECKIES"),
-    ]);
+    let mut table = Table::new(&COLUMNS);
     let now = clock::now();
     for operation in operations {
         let id: String = (operation.operation_id.to_string().chars())

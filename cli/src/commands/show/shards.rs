@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use scuttle_schemas::operations::explain_error;
 use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
 
+use super::columns::ColumnsOption;
 use super::sort::{Sort, parse_sort};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
@@ -16,7 +17,7 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::style::{self, Tone};
 use crate::output::table::{Cell, Column, Table};
-use crate::parse::parse_state;
+use crate::parse::{has_labels, parse_label, parse_state};
 
 /// List deckies, with their hosts and states.
 #[derive(Debug, Args)]
@@ -34,11 +35,28 @@ pub(crate) struct Shards {
     /// List only deckies in this state; can be repeated.
     #[arg(long = "state", value_name = "STATE", help = "List only deckies in this state: pending, running, degraded, failed, tearing_down or teardown_failed; can be repeated", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
     states: Vec<ShardState>,
+    /// List only deckies with this label; can be repeated.
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
     #[arg(long, value_name = "COLUMN", help = SORT_HELP, allow_hyphen_values = true, value_parser = parse_sort::<SortColumn>)]
     sort: Option<Sort<SortColumn>>,
     #[command(flatten)]
+    columns: ColumnsOption,
+    #[command(flatten)]
     nats: ConnectionArgs,
 }
+
+/// The columns of the list.
+const COLUMNS: [Column; 8] = [
+    Column::name("HOST"),
+    Column::name("DECKY"),
+    Column::new("STATUS"),
+    Column::explanation("PROBLEM"),
+    Column::new("LAST SEEN"),
+    Column::new("SERVICES"),
+    Column::new("ADDRESS"),
+    Column::new("LABELS"),
+];
 
 const SORT_HELP: &str = "Sort by host, decky, status or last-seen. A leading - reverses the order, as in --sort=-last-seen";
 
@@ -63,6 +81,7 @@ fn compare(column: SortColumn, one: &ShardRecord, other: &ShardRecord) -> Orderi
 
 impl Shards {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let columns = self.columns.select(&COLUMNS, format)?;
         let client = Client::connect(&self.nats.resolve()?).await?;
         let host = match &self.host {
             Some(host) => Some(lists::resolve_host(&client, host).await?.host_uuid),
@@ -78,35 +97,29 @@ impl Shards {
             ..ShardsListRequest::default()
         };
         let mut list = lists::list_shards(&client, request).await?;
-        if !self.states.is_empty() {
-            list.shards
-                .retain(|shard| self.states.contains(&shard.state));
-        }
+        list.shards.retain(|shard| {
+            let is_in_state = self.states.is_empty() || self.states.contains(&shard.state);
+            is_in_state && has_labels(&shard.labels, &self.labels)
+        });
         if let Some(sort) = self.sort {
             sort.apply(&mut list.shards, compare);
         }
         if list.shards.is_empty() && format.is_table() {
-            let found = if self.host.is_none() && self.states.is_empty() {
+            let found = if self.host.is_none() && self.states.is_empty() && self.labels.is_empty() {
                 "No deckies."
             } else {
                 "No deckies match."
             };
             eprintln!("{found}");
         }
-        format.write_list(&list, &list.shards, || build_table(&list.shards))
+        format.write_list(&list, &list.shards, || {
+            columns.apply(build_table(&list.shards))
+        })
     }
 }
 
 fn build_table(shards: &[ShardRecord]) -> Table {
-    let mut table = Table::new(&[
-        Column::name("HOST"),
-        Column::name("DECKY"),
-        Column::new("STATUS"),
-        Column::explanation("PROBLEM"),
-        Column::new("LAST SEEN"),
-        Column::new("SERVICES"),
-        Column::new("ADDRESS"),
-    ]);
+    let mut table = Table::new(&COLUMNS);
     let now = clock::now();
     for shard in shards {
         let last_seen = style::format_relative(shard.last_seen, now);
@@ -121,6 +134,7 @@ fn build_table(shards: &[ShardRecord]) -> Table {
             Cell::styled(Tone::Dim, &last_seen),
             shard.services.join(",").into(),
             shard.decky_ip.as_deref().unwrap_or("").into(),
+            style::format_labels(&shard.labels).into(),
         ]);
     }
     table

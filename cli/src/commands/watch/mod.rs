@@ -1,7 +1,7 @@
 //! `scuttle watch`: shows the current state of the swarm, in a full-screen view for people or as
 //! JSON for programs.
 
-mod json_stream;
+mod json_output;
 
 use std::io::{self, IsTerminal};
 
@@ -37,8 +37,8 @@ impl Watch {
         let client = Client::connect(&self.nats.resolve()?).await?;
         match format {
             Format::Table | Format::Wide => screen::run(client).await,
-            Format::Json => json_stream::write_snapshot(&client).await,
-            Format::Jsonl => json_stream::run(&client).await,
+            Format::Json => json_output::write_snapshot(&client).await,
+            Format::Jsonl => json_output::run(&client).await,
         }
     }
 }
