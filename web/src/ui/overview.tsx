@@ -8,7 +8,7 @@ import type { HostRecord, OperationRecord, ShardRecord, ShardState } from '../wi
 import { explainError, formatAge, formatCount, formatNumber, formatTarget, formatTime } from '../text/format';
 import { OPERATION_STATES, SHARD_STATES } from '../text/labels';
 import { formatNotes, hostBadge } from './hosts/hosts';
-import { Empty, Loading } from './components/notice';
+import { Empty, Loading, NoDeckies } from './components/notice';
 import { StateBadge, StateBar } from './components/state-badge';
 import { RetryButton } from './components/teardown-button';
 
@@ -99,7 +99,7 @@ function Figure({ href, name, value, of, alarm = false, children }: FigureProps)
 function StateCounts({ swarm }: { swarm: Swarm }) {
   const counts = swarm.counts.value;
   if (swarm.shards.value.length === 0) {
-    return <Empty title="No deckies yet.">Deckies appear here when the agents report them.</Empty>;
+    return <NoDeckies hosts={swarm.hosts.value} />;
   }
   return (
     <>

@@ -1,6 +1,7 @@
 // Messages in place of content or above it: a notice, an empty list, and content that is still loading.
 
 import type { ComponentChildren } from 'preact';
+import type { HostRecord } from '../../wire';
 
 interface NoticeProps {
   tone: 'alarm' | 'warn' | 'wait';
@@ -31,6 +32,26 @@ export function Empty({ title, children }: { title: string; children?: Component
       <strong>{title}</strong>
       {children !== undefined && <p class="muted">{children}</p>}
     </div>
+  );
+}
+
+/** A list of the deckies of these hosts that has no deckies yet: why, and what would fill it. */
+export function NoDeckies({ hosts }: { hosts: readonly HostRecord[] }) {
+  return (
+    <Empty title="No deckies yet.">
+      {hosts.length === 0 ? (
+        <>
+          Enroll the first host with <code>scuttle enroll NAME</code>, and start its agent.
+        </>
+      ) : hosts.every((host) => host.status === 'enrolled') ? (
+        <>
+          {hosts.length === 1 ? `The agent of ${hosts[0]!.name} has` : 'The agents of the hosts have'} not connected
+          yet. Start {hosts.length === 1 ? 'it' : 'them'} with the command that <code>scuttle enroll</code> printed.
+        </>
+      ) : (
+        'Deckies appear here when the agents report them.'
+      )}
+    </Empty>
   );
 }
 

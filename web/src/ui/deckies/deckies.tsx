@@ -14,7 +14,7 @@ import { Choice, hostChoices, Search, StateChips } from '../components/filters';
 import { HostTeardownButton } from '../hosts/host-dialog';
 import { hostBadge } from '../hosts/hosts';
 import { isNarrow } from '../components/viewport';
-import { Empty, Loading, Notice } from '../components/notice';
+import { Empty, Loading, NoDeckies, Notice } from '../components/notice';
 import { StateBadge } from '../components/state-badge';
 import { RetryButton, TeardownButton } from '../components/teardown-button';
 import { TileMap } from './tile-map';
@@ -55,7 +55,7 @@ export function Deckies({ session }: { session: Session }) {
         </div>
         {host !== undefined && <HostCard host={host} shards={swarm.shardsByHost.value.get(host.host_uuid) ?? []} />}
         {matching.length === 0 ? (
-          <EmptyList any={all.length > 0} host={host} />
+          <EmptyList any={all.length > 0} hosts={swarm.hosts.value} host={host} />
         ) : map ? (
           <TileMap shards={matching} />
         ) : (
@@ -142,10 +142,9 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
   );
 }
 
-function EmptyList({ any, host }: { any: boolean; host: HostRecord | undefined }) {
-  if (!any) {
-    return <Empty title="No deckies yet.">Deckies appear here when the agents report them.</Empty>;
-  }
+function EmptyList({ any, hosts, host }: { any: boolean; hosts: readonly HostRecord[]; host: HostRecord | undefined }) {
+  if (!any) return <NoDeckies hosts={host === undefined ? hosts : [host]} />;
+  if (host?.status === 'enrolled') return <NoDeckies hosts={[host]} />;
   const hostOnly = [...route.value.filter.keys()].every((key) => key === 'host' || key === 'view');
   return (
     <Empty title={host !== undefined && hostOnly ? `No deckies left on ${host.name}.` : 'No deckies match the filter.'}>
@@ -196,13 +195,14 @@ function Row({ shard, index, position }: { shard: ShardRecord; index: number; po
         <button
           type="button"
           class="name plain"
+          title={shard.decky_id}
           aria-expanded={selected}
           onClick={() => updateFilter({ decky: selected ? '' : key })}
         >
           {shard.decky_id}
         </button>
       </span>
-      <span role="cell" class="cell-host">
+      <span role="cell" class="cell-host" title={shard.host_name}>
         <a href={hrefTo('deckies', { host: shard.host_uuid })}>{shard.host_name}</a>
       </span>
       <span role="cell" class="cell-state">

@@ -95,7 +95,7 @@ function Row({ host, shards, index, position }: RowProps) {
   const counts = countStates(shards);
   return (
     <div class="row" role="row" aria-rowindex={index + 2} style={position}>
-      <span role="cell" class="cell-name">
+      <span role="cell" class="cell-name" title={host.name}>
         <a class="name" href={hrefTo('deckies', { host: host.host_uuid })}>
           {host.name}
         </a>

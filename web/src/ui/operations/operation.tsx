@@ -47,7 +47,7 @@ export function Operation({ session, id }: { session: Session; id: string }) {
       } catch (error) {
         if (!closed) fetchError.value = error as RequestError;
       }
-      const unknown = fetchError.value !== undefined && fetchError.value.code !== 'operation_not_found';
+      const unknown = fetchError.value !== undefined && !isMissing(fetchError.value);
       if (!closed && (open || unknown))
         timer = window.setTimeout(
           () => void refresh(),
@@ -66,12 +66,10 @@ export function Operation({ session, id }: { session: Session; id: string }) {
   if (operation === undefined) {
     if (fetchError.value === undefined) return <Loading what="the operation" />;
     return (
-      <Empty
-        title={fetchError.value.code === 'operation_not_found' ? 'Operation not found.' : 'Cannot load the operation.'}
-      >
-        {fetchError.value.code === 'operation_not_found'
+      <Empty title={isMissing(fetchError.value) ? 'Operation not found.' : 'Cannot load the operation.'}>
+        {isMissing(fetchError.value)
           ? 'Ended operations are kept for 30 days. '
-          : `${fetchError.value.message} `}
+          : `${toSentence(fetchError.value.message)} `}
         <a href={hrefTo('operations')}>All operations</a>
       </Empty>
     );
@@ -94,7 +92,8 @@ export function Operation({ session, id }: { session: Session; id: string }) {
           text={toSentence(localizeTimes(waiting.detail, now.value))}
         >
           <p class="muted">
-            for {formatDuration(now.value - Date.parse(waiting.since))}
+            {waiting.what === 'teardown' ? 'Running' : 'Waiting'} for{' '}
+            {formatDuration(now.value - Date.parse(waiting.since))}
             {waiting.next_attempt_at !== null && `; next attempt ${formatRemaining(waiting.next_attempt_at)}`}
           </p>
         </Notice>
@@ -116,10 +115,14 @@ export function Operation({ session, id }: { session: Session; id: string }) {
 const WAITING_TITLES: Readonly<Record<string, string>> = {
   agent: 'Waiting for the agent',
   operation: 'Waiting for another operation on this host',
+  runtime: 'Waiting for the container runtime on the host',
   teardown: 'The agent is working on it',
 };
 
-const toSentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+const toSentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
+
+/** Whether there is no such operation. The controller rejects a text that is no operation id as an invalid request. */
+const isMissing = ({ code }: RequestError) => code === 'operation_not_found' || code === 'bad_request';
 
 const formatRemaining = (at: string) => {
   const ms = Date.parse(at) - now.value;

@@ -73,7 +73,7 @@ function Row({ operation, index, position }: { operation: OperationRecord; index
   const end = operation.finished_at === null ? now.value : Date.parse(operation.finished_at);
   return (
     <div class="row" role="row" aria-rowindex={index + 2} style={position}>
-      <span role="cell" class="cell-name">
+      <span role="cell" class="cell-name" title={formatTarget(operation)}>
         <a class="name" href={hrefTo('op', {}, operation.operation_id)}>
           {formatTarget(operation)}
         </a>
@@ -96,7 +96,7 @@ function Row({ operation, index, position }: { operation: OperationRecord; index
         {formatDuration(end - Date.parse(operation.accepted_at))}
       </span>
       <span role="cell" class="cell-counts number">
-        {removed + absent} of {removed + absent + failed + pending}
+        {removed + absent} of {removed + absent + failed + pending} gone
         {failed > 0 && <span class="word tone-alarm"> · {failed} failed</span>}
       </span>
     </div>
