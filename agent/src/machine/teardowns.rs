@@ -265,12 +265,53 @@ fn summarize_errors(report: &TeardownReport) -> Option<Text> {
     let text = if report.shards.len() == 1 {
         reason.to_owned()
     } else {
-        format!(
-            "{} of {} deckies were not removed; {}: {reason}",
-            failed().count(),
-            report.shards.len(),
-            first.decky_id
-        )
+        let count = failed().count();
+        let verb = if count == 1 { "was" } else { "were" };
+        let total = report.shards.len();
+        let decky = &first.decky_id;
+        format!("{count} of {total} deckies {verb} not removed; {decky}: {reason}")
     };
     Some(Text::from(text.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReportedOutcome, ShardResult, TeardownReport, Text, summarize_errors};
+
+    #[test]
+    fn a_summary_counts_the_failed_deckies_and_names_the_first() {
+        let shard = |decky: &str, error: Option<&str>| ShardResult {
+            decky_id: decky.parse().expect("a valid decky id"),
+            outcome: match error {
+                Some(_) => ReportedOutcome::Failed,
+                None => ReportedOutcome::Removed,
+            },
+            error: error.map(Text::from),
+            evidence: None,
+        };
+        let summarize = |shards| {
+            let report = TeardownReport {
+                shards,
+                error: None,
+            };
+            summarize_errors(&report).map(|text| text.as_str().to_owned())
+        };
+        let [gone, a, b] = [
+            shard("gone", None),
+            shard("a", Some("busy")),
+            shard("b", Some("stuck")),
+        ];
+        assert_eq!(summarize(vec![gone.clone()]), None);
+        assert_eq!(summarize(vec![a.clone()]).as_deref(), Some("busy"));
+        let one = summarize(vec![gone, a.clone()]);
+        assert_eq!(
+            one.as_deref(),
+            Some("1 of 2 deckies was not removed; a: busy")
+        );
+        let two = summarize(vec![a, b]);
+        assert_eq!(
+            two.as_deref(),
+            Some("2 of 2 deckies were not removed; a: busy")
+        );
+    }
 }

@@ -63,7 +63,7 @@ async fn an_operation_shows_the_evidence_of_its_result() -> TestResult {
         failed_shard("decky-2", "cannot save the evidence: no space left"),
     ];
     agent
-        .report_failure(operation, "1 of 2 deckies were not removed", shards)
+        .report_failure(operation, "1 of 2 deckies was not removed", shards)
         .await?;
     cluster.crash_controller().await?;
     let record = cluster.operator.operation(accepted.operation_id).await?;
