@@ -27,8 +27,8 @@ const MIN_NAME_WIDTH: usize = 20;
 /// The maximum width of the column with the names, in terminal columns.
 const MAX_NAME_WIDTH: usize = 48;
 
-/// The width of a bar, its two numbers of up to four digits, and the spaces around them, in terminal
-/// columns.
+/// The width of a bar, its two numbers of up to four digits, and the spaces around them, in
+/// terminal columns.
 const BAR_WIDTH: usize = 17;
 
 /// The time between two frames of the spinners.
