@@ -267,8 +267,8 @@ fn event_callback(
     }
 }
 
-/// Logs why the connection is not restored, until it is. `sessions` has the number of connections so
-/// far, and `lost` is the number of the lost connection.
+/// Logs why the connection is not restored, until it is. `sessions` has the number of connections
+/// so far, and `lost` is the number of the lost connection.
 async fn log_outage(
     config: ConnectConfig,
     server: String,

@@ -1,4 +1,5 @@
-//! Follows the changes to the swarm until Ctrl-C, for `scuttle watch -o jsonl` and `scuttle events`.
+//! Follows the changes to the swarm until Ctrl-C, for `scuttle watch -o jsonl` and `scuttle
+//! events`.
 
 use std::time::Duration;
 

@@ -133,7 +133,7 @@ fn warn_of_gap(is_gap: bool, what: &str) {
 }
 
 fn describe_host(host: &HostRecord) -> Line {
-    let problem = host.inventory_error.as_ref().map(|error| error.to_string());
+    let problem = host.inventory_error.as_ref().map(ToString::to_string);
     Line {
         kind: "host",
         target: host.name.to_string(),
