@@ -17,6 +17,7 @@ use scuttle_schemas::operations::{
     CancelAccepted, CancelRequest, OperationGetReply, OperationGetRequest, OperationsList,
     OperationsListRequest, OperationsUpdated,
 };
+use scuttle_schemas::protection::{ProtectAccepted, ProtectRequest};
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorReply, HostId, OperationId, Partition};
@@ -68,6 +69,9 @@ pub enum Input {
     UpdateHost(HostUpdateRequest),
     /// A request on `swarm.hosts.decommission`, to remove a host from the swarm.
     Decommission(DecommissionRequest),
+    /// A request on `swarm.shards.protect`, to protect a decky or a host from teardowns, or to lift
+    /// that protection.
+    Protect(ProtectRequest),
     /// A request on `swarm.shards.list`, for one page of shards.
     ShardsList(ShardsListRequest),
     /// A request on `swarm.hosts.list`, for one page of hosts.
@@ -178,6 +182,8 @@ pub enum Reply {
     HostUpdated(HostUpdateAccepted),
     /// The reply to `swarm.hosts.decommission`: the decommissioned host.
     Decommissioned(DecommissionAccepted),
+    /// The reply to `swarm.shards.protect`: whether the target is protected now.
+    Protected(ProtectAccepted),
     /// The reply to `swarm.shards.list`: one page of shards.
     Shards(ShardsList),
     /// The reply to `swarm.hosts.list`: one page of hosts.

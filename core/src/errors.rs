@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
 
 /// Returns the error reply for a host that was never enrolled.
 pub(crate) fn host_not_found(id: &HostId) -> ErrorReply {
@@ -17,6 +17,14 @@ pub(crate) fn host_decommissioned(host: impl Display) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::HostDecommissioned,
         format!("{host} was decommissioned"),
+    )
+}
+
+/// Returns the error reply for a decky that is not on a host. `host` is the `HostIdentity`.
+pub(crate) fn shard_not_found(host: impl Display, decky: &DeckyId) -> ErrorReply {
+    ErrorReply::new(
+        ErrorCode::ShardNotFound,
+        format!("{host} has no decky {decky}"),
     )
 }
 

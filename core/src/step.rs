@@ -83,6 +83,7 @@ impl State {
             }
             Input::Enroll { request, host } => self.enroll(now, request, host).map(Reply::Enroll),
             Input::UpdateHost(request) => self.update_host(now, request).map(Reply::HostUpdated),
+            Input::Protect(request) => self.protect(now, &request).map(Reply::Protected),
             Input::ShardsList(request) => self.list_shards(&request).map(Reply::Shards),
             Input::HostsList(request) => self.list_hosts(&request).map(Reply::Hosts),
             Input::OperationsList(request) => self.list_operations(&request).map(Reply::Operations),

@@ -17,7 +17,7 @@ pub mod types;
 
 pub use messages::errors::{ErrorCode, ErrorReply, ErrorReplyBody};
 pub use messages::page::PageLimit;
-pub use messages::{agents, headers, hosts, operations, shards, teardown};
+pub use messages::{agents, headers, hosts, operations, protection, shards, teardown};
 pub use types::decode::{ReadError, ReadErrorKind, read};
 pub use types::deployment::Deployment;
 pub use types::escape::{escape_hidden, escape_hidden_in_json, is_hidden};

@@ -296,6 +296,7 @@ fn accept_enrollment(request: EnrollRequest) -> EnrollAccepted {
             open_operations: 0,
             enrolled_at: Timestamp::from_millis(0),
             notes: Vec::new(),
+            protected: false,
         },
     }
 }

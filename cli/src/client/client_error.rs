@@ -109,6 +109,7 @@ fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
         subjects::HOSTS_ENROLL => "enroll hosts",
         subjects::HOSTS_UPDATE => "change hosts",
         subjects::HOSTS_DECOMMISSION => "decommission hosts",
+        subjects::SHARDS_PROTECT => "protect deckies",
         subjects::HOSTS_LIST => "list hosts",
         subjects::SHARDS_LIST => "list deckies",
         subjects::OPERATIONS_LIST | subjects::OPERATIONS_GET => "list operations",

@@ -138,7 +138,8 @@ impl Kind {
             | Input::Cancel(_)
             | Input::Enroll { .. }
             | Input::UpdateHost(_)
-            | Input::Decommission(_) => Self::Change,
+            | Input::Decommission(_)
+            | Input::Protect(_) => Self::Change,
         }
     }
 }

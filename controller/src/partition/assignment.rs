@@ -84,6 +84,7 @@ impl PartitionAssignment {
             Input::Teardown(args) => self.owns_host(&args.request.host_uuid),
             Input::UpdateHost(request) => self.owns_host(&request.host_uuid),
             Input::Decommission(request) => self.owns_host(&request.host_uuid),
+            Input::Protect(request) => self.owns_host(&request.host_uuid),
             Input::Cancel(request) => self.owns_operation(request.operation_id),
             Input::Enroll { request, .. } => match &request.host_uuid {
                 Some(host) => self.owns_host(host),

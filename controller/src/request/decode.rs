@@ -126,6 +126,9 @@ impl<'m> RequestHead<'m> {
             Endpoint::ShardsList => {
                 decode_payload("shards list request", message).map(Input::ShardsList)
             }
+            Endpoint::ShardsProtect => {
+                decode_payload("protect request", message).map(Input::Protect)
+            }
             Endpoint::AgentHeartbeat => {
                 let heartbeat: Heartbeat = decode_payload("heartbeat", message)?;
                 let host = check_reporter(self.host, &heartbeat.host_uuid)?;

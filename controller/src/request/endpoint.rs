@@ -25,6 +25,8 @@ pub enum Endpoint {
     HostsList,
     /// Requests on `swarm.shards.list` for a list of shards.
     ShardsList,
+    /// Requests on `swarm.shards.protect` to protect a decky or a host.
+    ShardsProtect,
     /// Heartbeats of agents on `agent.<host_uuid>.heartbeat`.
     AgentHeartbeat,
     /// Results of operations on `agent.<host_uuid>.results`.
@@ -33,7 +35,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints, in the order in which their counts are listed.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Teardown,
         Self::OperationsCancel,
         Self::OperationsList,
@@ -43,6 +45,7 @@ impl Endpoint {
         Self::HostsDecommission,
         Self::HostsList,
         Self::ShardsList,
+        Self::ShardsProtect,
         Self::AgentHeartbeat,
         Self::AgentResults,
     ];
@@ -59,6 +62,7 @@ impl Endpoint {
             Self::HostsDecommission => "hosts-decommission",
             Self::HostsList => "hosts-list",
             Self::ShardsList => "shards-list",
+            Self::ShardsProtect => "shards-protect",
             Self::AgentHeartbeat => "agent-heartbeat",
             Self::AgentResults => "agent-results",
         }
@@ -78,7 +82,8 @@ impl Endpoint {
             | Self::HostsUpdate
             | Self::HostsDecommission
             | Self::HostsList
-            | Self::ShardsList => None,
+            | Self::ShardsList
+            | Self::ShardsProtect => None,
         }
     }
 
@@ -90,7 +95,8 @@ impl Endpoint {
             | Self::OperationsCancel
             | Self::HostsEnroll
             | Self::HostsUpdate
-            | Self::HostsDecommission => true,
+            | Self::HostsDecommission
+            | Self::ShardsProtect => true,
             Self::OperationsList
             | Self::OperationsGet
             | Self::HostsList
@@ -117,6 +123,7 @@ impl Endpoint {
             Self::HostsDecommission => subjects::HOSTS_DECOMMISSION.to_owned(),
             Self::HostsList => subjects::HOSTS_LIST.to_owned(),
             Self::ShardsList => subjects::SHARDS_LIST.to_owned(),
+            Self::ShardsProtect => subjects::SHARDS_PROTECT.to_owned(),
             Self::AgentHeartbeat => AgentChannel::Heartbeat.wildcard_subject(),
             Self::AgentResults => AgentChannel::Results.wildcard_subject(),
         }

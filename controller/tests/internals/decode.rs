@@ -110,6 +110,7 @@ fn no_payload_of_the_corpus_is_a_change() {
                 Ok(Input::Teardown(TeardownArgs { request, .. })) => nowhere(&request.host_uuid),
                 Ok(Input::UpdateHost(request)) => nowhere(&request.host_uuid),
                 Ok(Input::Decommission(request)) => nowhere(&request.host_uuid),
+                Ok(Input::Protect(request)) => nowhere(&request.host_uuid),
                 Ok(Input::Cancel(request)) => dead(request.operation_id),
                 Ok(Input::Progress { progress, .. }) => dead(progress.operation_id),
                 Ok(_) => false,

@@ -56,7 +56,7 @@ impl SizeBound for HostRecord {
         let address = self.address.as_deref().map_or(0, max_text_bytes);
         let notes = self.notes.iter();
         let notes: usize = notes.map(|note| max_text_bytes(note.as_str())).sum();
-        656 + max_labels_bytes(&self.labels) + texts + address + notes
+        680 + max_labels_bytes(&self.labels) + texts + address + notes
     }
 }
 
@@ -123,5 +123,5 @@ fn max_shard_bytes(
     let services: usize = services.iter().map(max_text_bytes).sum();
     let ip = ip.map_or(0, max_text_bytes);
     // A name has at most 64 bytes and needs no escapes. The rest is field names, times and numbers.
-    720 + services + max_labels_bytes(labels) + max_option_bytes(error) + ip
+    744 + services + max_labels_bytes(labels) + max_option_bytes(error) + ip
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use scuttle_schemas::agents::{Evidence, ReportedState};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::protection::is_protected_by_label;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{
     BootId, DeckyId, Deployment, HostId, HostName, Labels, Note, OperationId, Services, Text,
@@ -106,6 +107,9 @@ pub struct HostRow {
     /// The notes of the last heartbeat, on what the agent found and could not attribute to a decky.
     #[serde(default)]
     pub notes: Vec<Note>,
+    /// Whether a request protects the host with all its deckies from teardowns.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// The stored row of a shard: one decky on one host.
@@ -150,9 +154,19 @@ pub struct ShardRow {
     /// shard, or an earlier version of the controller did.
     #[serde(default)]
     pub first_listed_in: Option<ReportId>,
+    /// Whether a request protects the decky from teardowns. Its label or its host may protect it
+    /// too.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 impl ShardRow {
+    /// Returns whether the shard is protected from teardowns: by a request, by its label, or
+    /// because its host is protected.
+    pub(crate) fn is_protected_on(&self, host: &HostRow) -> bool {
+        self.protected || host.protected || is_protected_by_label(&self.labels)
+    }
+
     /// Returns the row in the state `degraded`, with the error that the agent no longer reports the
     /// shard.
     pub(crate) fn into_unreported(self) -> Self {

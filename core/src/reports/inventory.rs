@@ -151,10 +151,10 @@ fn decide_listed(
     now: Timestamp,
     next_revision: u64,
 ) -> ListedShard {
-    let known = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
+    let recorded = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
     // A decky that was deployed again is registered again: the operations of the earlier deployment
     // neither hold the new one nor decide on its state.
-    let known = known.filter(|row| !is_redeployed(row, shard.deployment.as_ref()));
+    let known = recorded.filter(|row| !is_redeployed(row, shard.deployment.as_ref()));
     let (state, last_error) = match known {
         // An inventory does not clear the state or the error that an operation has set.
         Some(row)
@@ -187,6 +187,8 @@ fn decide_listed(
         },
         // An agent that does not report the deployment this time says nothing about it.
         deployment: (shard.deployment).or_else(|| known.and_then(|row| row.deployment.clone())),
+        // Protection applies to the name of the decky, whatever is deployed under that name.
+        protected: recorded.is_some_and(|row| row.protected),
     };
     match known {
         Some(known) if row == *known => ListedShard::Keep,

@@ -302,6 +302,7 @@ impl State {
             registered: next_revision,
             deployment: None,
             first_listed_in: None,
+            protected: false,
         }
     }
 

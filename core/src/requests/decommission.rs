@@ -108,6 +108,7 @@ impl State {
             status: HostStatus::Decommissioned,
             inventory_error: None,
             notes: Vec::new(),
+            protected: false,
             ..host.row.clone()
         };
         self.put_host(row);

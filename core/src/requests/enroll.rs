@@ -54,6 +54,7 @@ impl State {
             // make those of the present one stale.
             applied: None,
             notes: Vec::new(),
+            protected: false,
         });
         Ok(accepted_reply(self.reply_record(&self.hosts[&id]), false))
     }

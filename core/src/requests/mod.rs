@@ -9,6 +9,7 @@ mod hash;
 mod idempotency;
 mod lists;
 mod plan;
+mod protect;
 mod quarantine;
 pub(crate) mod teardown;
 mod update_host;

@@ -2,26 +2,31 @@
 //! in `expect_plan` still matches the current plan.
 
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
-use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, HostId, MAX_PLAN_TARGETS};
+use scuttle_schemas::{Deployment, ErrorCode, ErrorReply, MAX_PLAN_TARGETS};
 
 use crate::broadcast::size_bounds::SizeBound;
 use crate::plural::format_deckies;
-use crate::record::rows::ShardRow;
+use crate::record::rows::{HostRow, ShardRow};
 use crate::requests::hash::hash_texts;
 
 /// Returns the plan for the teardown of `targets`, with at most `MAX_PLAN_TARGETS` of them, and
-/// only as many as fit into `max_bytes`. The hash covers the host, all deckies and their
-/// deployments, but not their states.
+/// only as many as fit into `max_bytes`. The hash covers the host, all deckies, their deployments
+/// and which of them are protected, but not their states.
 pub(crate) fn build_plan<'s>(
-    host: &HostId,
+    host: &HostRow,
     targets: impl Iterator<Item = &'s ShardRow> + Clone,
     mut max_bytes: usize,
 ) -> TeardownPlan {
     let names = targets.clone().flat_map(|row| {
         let deployment = row.deployment.as_ref().map(Deployment::as_str);
+        // A name has no space. A plan without protected targets has the hash that earlier versions
+        // gave it.
+        let mark = row.is_protected_on(host).then_some(Some(" protected"));
         [Some(row.decky.as_str()), deployment]
+            .into_iter()
+            .chain(mark)
     });
-    let parts = std::iter::once(Some(host.as_str())).chain(names);
+    let parts = std::iter::once(Some(host.host.as_str())).chain(names);
     TeardownPlan {
         accepted: false,
         detail: DETAIL_DRY_RUN.to_owned(),
@@ -33,6 +38,7 @@ pub(crate) fn build_plan<'s>(
                 decky_id: row.decky.clone(),
                 state: row.state,
                 deployment: row.deployment.clone(),
+                protected: row.is_protected_on(host),
             })
             .take_while(|target| target.try_reserve(&mut max_bytes))
             .collect(),

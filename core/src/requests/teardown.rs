@@ -6,14 +6,15 @@ use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{
     DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
 };
-use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorReply, HostId, OperationId, Timestamp};
 
 use crate::api::{Reply, TeardownArgs};
 use crate::broadcast::shard_changes::ShardChanges;
-use crate::errors::{host_decommissioned, host_not_found};
+use crate::errors::{host_decommissioned, host_not_found, shard_not_found};
 use crate::record::rows::{OperationRow, OutcomeRow, ShardRow};
 use crate::requests::idempotency::KeyedRequest;
 use crate::requests::plan::{build_plan, check_plan};
+use crate::requests::protect::check_unprotected;
 use crate::state::State;
 use crate::state::host::{Host, Shard};
 
@@ -39,25 +40,21 @@ impl State {
         {
             return Ok(Reply::Teardown(reply));
         }
-        let host = self.find_target_host(&request.host_uuid)?;
+        let host = self.find_active_host(&request.host_uuid)?;
         let only = request.decky_id.as_ref();
         let shards = match only {
             Some(decky) if host.shards.contains_key(decky) => {
                 host.shards.range::<DeckyId, _>(decky..=decky)
             }
-            Some(decky) => {
-                let host = host.identity();
-                return Err(ErrorReply::new(
-                    ErrorCode::ShardNotFound,
-                    format!("{host} has no decky {decky}"),
-                ));
-            }
+            Some(decky) => return Err(shard_not_found(host.identity(), decky)),
             None => host.shards.range::<DeckyId, _>(..),
         };
+        let targets = shards.clone().map(|(_, shard)| &*shard.row);
+        if !request.dry_run && !request.override_protection {
+            check_unprotected(host, only, targets.clone())?;
+        }
         if request.dry_run || request.expect_plan.is_some() {
-            let targets = shards.clone();
-            let targets = targets.map(|(_, shard)| &*shard.row);
-            let plan = build_plan(&request.host_uuid, targets, self.batch.limits.reply_bytes());
+            let plan = build_plan(&host.row, targets, self.batch.limits.reply_bytes());
             if let Some(expected) = &request.expect_plan {
                 check_plan(expected, &plan)?;
             }
@@ -79,7 +76,9 @@ impl State {
         Ok(Reply::Teardown(reply))
     }
 
-    fn find_target_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
+    /// Finds the host that a request names. Returns an error if the host does not exist or is
+    /// decommissioned.
+    pub(super) fn find_active_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
         match self.hosts.get(id) {
             Some(host) if host.is_active() => Ok(host),
             Some(host) => Err(host_decommissioned(host.identity())),

@@ -46,7 +46,8 @@ impl State {
             self.forget_agent(&id);
         }
         if is_renamed {
-            self.announce_shards(now, &id);
+            // The records of shards contain the host's name.
+            self.announce_shards(now, &id, |_| true);
         }
         Ok(HostUpdateAccepted {
             accepted: true,
@@ -66,13 +67,20 @@ impl State {
         host.earlier_agent = None;
     }
 
-    /// Announces all shards of a host again, because their records contain the host's name.
-    fn announce_shards(&mut self, now: Timestamp, id: &HostId) {
+    /// Announces the shards of a host again whose records have changed with the host's row, as
+    /// `is_affected` says.
+    pub(super) fn announce_shards(
+        &mut self,
+        now: Timestamp,
+        id: &HostId,
+        is_affected: impl Fn(&ShardRow) -> bool,
+    ) {
         let Some(host) = self.hosts.get(id) else {
             return;
         };
-        let rows = host.shards.values();
-        let put = rows.map(|Shard { row, .. }| ShardRow::clone(row)).collect();
+        let rows = host.shards.values().map(|Shard { row, .. }| row);
+        let affected = rows.filter(|row| is_affected(row));
+        let put = affected.map(|row| ShardRow::clone(row)).collect();
         let changes = ShardChanges {
             host: id,
             cause: None,

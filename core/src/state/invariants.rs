@@ -25,6 +25,9 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     ensure(count <= MAX_SHARDS_PER_HOST, || {
         format!("host {id} has {count} shards, more than {MAX_SHARDS_PER_HOST}")
     })?;
+    ensure(host.is_active() || !host.row.protected, || {
+        format!("host {id} is decommissioned, but still protected")
+    })?;
     for (decky, shard) in &host.shards {
         let row = &shard.row;
         let holder = row.operation.and_then(|id| state.operations.get(&id));

@@ -9,6 +9,7 @@ use scuttle_schemas::agents::{
 };
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
 use scuttle_schemas::operations::{OperationGetRequest, OperationsListRequest};
+use scuttle_schemas::protection::ProtectRequest;
 use scuttle_schemas::shards::ShardsListRequest;
 use scuttle_schemas::teardown::TeardownRequest;
 use scuttle_schemas::{
@@ -122,7 +123,7 @@ fn tear_down(operation_id: OperationId) -> Input {
         dry_run: false,
         expect_plan: None,
         reason: Some(long(512)),
-        override_protection: false,
+        override_protection: true,
     };
     Input::Teardown(TeardownArgs {
         request,
@@ -176,6 +177,13 @@ fn every_message_fits_into_the_smallest_payload_of_a_server() {
     }
     // The host is enrolled again, with the same name.
     apply(&mut swarm, enroll());
+    let protect = ProtectRequest {
+        host_uuid: host_id(),
+        decky_id: None,
+        protected: true,
+        reason: Some(long(512)),
+    };
+    apply(&mut swarm, Input::Protect(protect));
     let operation_id = OperationId(Uuid::from_u128(2));
     apply(&mut swarm, tear_down(operation_id));
     let at = swarm.now;

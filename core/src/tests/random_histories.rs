@@ -5,6 +5,7 @@
 
 use proptest::prelude::*;
 use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardRecord;
 
 use crate::api::Effect;
 use crate::tests::scenario::{Scenario, report};
@@ -52,6 +53,11 @@ enum Action {
     Enroll {
         host: usize,
     },
+    Protect {
+        host: usize,
+        decky: Option<usize>,
+        protected: bool,
+    },
     AdvanceClock {
         millis: i64,
     },
@@ -70,6 +76,8 @@ fn any_action() -> impl Strategy<Value = Action> {
         2 => operation.clone().prop_map(|operation| Action::Cancel { operation }),
         1 => (host.clone(), any::<bool>()).prop_map(|(host, force)| Action::Decommission { host, force }),
         1 => host.clone().prop_map(|host| Action::Enroll { host }),
+        2 => (host.clone(), proptest::option::of(0..DECKIES.len()), any::<bool>())
+            .prop_map(|(host, decky, protected)| Action::Protect { host, decky, protected }),
         4 => (host, operation, 1..4_u128, 1..40_u64, proptest::collection::vec(proptest::option::of(any::<bool>()), 3), any::<bool>())
             .prop_map(|(host, operation, boot, sequence, mentioned, fails)| Action::Result { host, operation, boot, sequence, mentioned, fails }),
         3 => (0..700_000_i64).prop_map(|millis| Action::AdvanceClock { millis }),
@@ -104,11 +112,11 @@ impl History {
     fn apply(&mut self, action: Action) {
         let effects = match action {
             Action::Teardown { host, decky } => {
-                match self
-                    .swarm
-                    .teardown(HOSTS[host], decky.map(|decky| DECKIES[decky]))
-                {
+                let decky = decky.map(|decky| DECKIES[decky]);
+                let is_protected = self.is_protected(HOSTS[host], decky);
+                match self.swarm.teardown(HOSTS[host], decky) {
                     Ok((accepted, effects)) => {
+                        assert!(!is_protected, "a protected target is torn down");
                         self.accepted.push(accepted.operation_id);
                         effects
                     }
@@ -142,6 +150,15 @@ impl History {
                 let enrolled = self.swarm.enroll(&name, Some(HOSTS[host]));
                 enrolled.expect("the same name and id");
                 Vec::new()
+            }
+            Action::Protect {
+                host,
+                decky,
+                protected,
+            } => {
+                let decky = decky.map(|decky| DECKIES[decky]);
+                let reply = self.swarm.protect(HOSTS[host], decky, protected);
+                reply.map(|(_, effects)| effects).unwrap_or_default()
             }
             Action::Started { host, operation } => match self.accepted.get(operation) {
                 Some(id) => self.swarm.report_started(HOSTS[host], 1, *id),
@@ -187,9 +204,23 @@ impl History {
         }
     }
 
+    /// Returns whether the record shows that the host, the decky or, without a decky, any decky of
+    /// the host is protected.
+    fn is_protected(&mut self, host: &str, decky: Option<&str>) -> bool {
+        let shards = self.swarm.shards(host);
+        let is_target =
+            |shard: &ShardRecord| decky.is_none_or(|decky| shard.decky_id.as_str() == decky);
+        self.swarm.state.hosts[host].row.protected
+            || (shards.iter()).any(|shard| shard.protected && is_target(shard))
+    }
+
     /// Returns all shards and operations as text.
     fn describe_record(&mut self) -> String {
-        let states = HOSTS.map(|host| self.swarm.states(host));
+        let states = HOSTS.map(|host| {
+            let protected = DECKIES.map(|decky| self.is_protected(host, Some(decky)));
+            let whole = self.is_protected(host, None);
+            (self.swarm.states(host), protected, whole)
+        });
         let operations: Vec<_> = self.accepted.clone();
         let operations = operations.into_iter().map(|id| {
             let mut record = self.swarm.operation(id);

@@ -1,5 +1,7 @@
 //! The reports of agents in a [`Scenario`].
 
+use std::collections::BTreeMap;
+
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,
     ReportedState, ResultOutcome, ShardResult, TeardownProgress, TeardownProgressType,
@@ -120,6 +122,25 @@ impl Scenario {
             ..running_decky(decky)
         });
         self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
+    }
+
+    /// Sends a heartbeat with a full inventory of running deckies, each with the same label,
+    /// `KEY=VALUE`.
+    pub(crate) fn heartbeat_with_label(
+        &mut self,
+        host: &str,
+        report: ReportId,
+        deckies: &[&str],
+        label: &str,
+    ) {
+        let (key, value) = label.split_once('=').expect("a label KEY=VALUE");
+        let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let shards = deckies.iter().map(|decky| ReportedShard {
+            labels: Labels::try_from(labels.clone()).expect("within the limits"),
+            ..running_decky(decky)
+        });
+        self.send_heartbeat(host, report, WHOLE, Some(shards.collect()))
+            .expect("an active host");
     }
 
     fn send_heartbeat(

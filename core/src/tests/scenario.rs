@@ -6,6 +6,7 @@ use scuttle_schemas::hosts::{
     DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest,
 };
 use scuttle_schemas::operations::{CancelRequest, OperationGetRequest, OperationRecord};
+use scuttle_schemas::protection::ProtectRequest;
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
 use scuttle_schemas::{BootId, ErrorReply, HostId, OperationId, Timestamp};
@@ -224,6 +225,27 @@ impl Scenario {
         match self.request(Input::Decommission(request)).0 {
             Reply::Decommissioned(accepted) => Ok(accepted),
             Reply::Rejected(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Requests to protect a decky or a host, or to lift the protection. Returns whether the target
+    /// is protected after that, and the effects.
+    pub(crate) fn protect(
+        &mut self,
+        host: &str,
+        decky: Option<&str>,
+        protected: bool,
+    ) -> Result<(bool, Vec<Effect>), ErrorReply> {
+        let request = ProtectRequest {
+            host_uuid: host.parse().unwrap(),
+            decky_id: decky.map(|decky| decky.parse().unwrap()),
+            protected,
+            reason: None,
+        };
+        match self.request(Input::Protect(request)) {
+            (Reply::Protected(accepted), effects) => Ok((accepted.protected, effects)),
+            (Reply::Rejected(error), _) => Err(error),
             other => panic!("{other:?}"),
         }
     }

@@ -76,6 +76,12 @@ fn agent(
 }
 
 fn channels() -> Vec<Channel> {
+    let mut channels = request_channels();
+    channels.extend(broadcast_and_agent_channels());
+    channels
+}
+
+fn request_channels() -> Vec<Channel> {
     vec![
         request(
             subjects::TEARDOWN,
@@ -132,6 +138,18 @@ fn channels() -> Vec<Channel> {
             &["shards_list_request"],
             &["shards_list", "error_reply"],
         ),
+        request(
+            subjects::SHARDS_PROTECT,
+            "Requests to protect a decky or a host from teardowns, or to lift that protection. For \
+             operators.",
+            &["protect_request"],
+            &["protect_accepted", "error_reply"],
+        ),
+    ]
+}
+
+fn broadcast_and_agent_channels() -> [Channel; 7] {
+    [
         broadcast(
             subjects::SHARDS_UPDATED,
             "Announces shards that have changed or were removed. Operators and viewers subscribe.",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::messages::{agents, errors, hosts, operations, shards, teardown};
+use crate::messages::{agents, errors, hosts, operations, protection, shards, teardown};
 use crate::subjects::SCHEMAS_NAMESPACE;
 use crate::types::decode::{ReadError, read};
 
@@ -73,6 +73,8 @@ pub const MESSAGES: &[Message] = &[
     reply::<hosts::HostsList>("hosts_list"),
     request::<shards::ShardsListRequest>("shards_list_request"),
     reply::<shards::ShardsList>("shards_list"),
+    request::<protection::ProtectRequest>("protect_request"),
+    reply::<protection::ProtectAccepted>("protect_accepted"),
     reply::<errors::ErrorReplyBody>("error_reply"),
     broadcast::<shards::ShardsUpdated>("shards_updated"),
     broadcast::<hosts::HostsUpdated>("hosts_updated"),

@@ -25,6 +25,8 @@ pub enum ErrorCode {
     IdempotencyConflict,
     /// The operation cannot be cancelled, because it is not `queued`.
     NotCancellable,
+    /// A target of the teardown is protected, and the request does not override the protection.
+    Protected,
     /// A bounded queue or a quota is full. Nothing was stored.
     Overloaded,
     /// The change could not be made durable. Nothing was accepted.
@@ -38,7 +40,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All error codes, sorted by discriminant.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::HostNotFound,
         Self::ShardNotFound,
@@ -47,6 +49,7 @@ impl ErrorCode {
         Self::PlanChanged,
         Self::IdempotencyConflict,
         Self::NotCancellable,
+        Self::Protected,
         Self::Overloaded,
         Self::StorageFailed,
         Self::ShuttingDown,
@@ -61,7 +64,8 @@ impl ErrorCode {
             Self::HostDecommissioned
             | Self::PlanChanged
             | Self::IdempotencyConflict
-            | Self::NotCancellable => 409,
+            | Self::NotCancellable
+            | Self::Protected => 409,
             Self::Overloaded => 429,
             Self::StorageFailed => 500,
             Self::ShuttingDown | Self::NotLeader => 503,

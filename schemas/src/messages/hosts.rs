@@ -63,6 +63,9 @@ pub struct HostRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::messages::agents::MAX_NOTES)))]
     pub notes: Vec<Note>,
+    /// Whether a request protects the host, and with it all its deckies, from teardowns.
+    #[serde(default)]
+    pub protected: bool,
     /// The number of the host's shards in the record.
     pub shards: usize,
     /// The number of the host's open operations.

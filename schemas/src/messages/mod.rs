@@ -9,5 +9,6 @@ pub mod hosts;
 pub(crate) mod message_type;
 pub mod operations;
 pub(crate) mod page;
+pub mod protection;
 pub mod shards;
 pub mod teardown;

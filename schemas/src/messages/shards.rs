@@ -68,6 +68,10 @@ pub struct ShardRecord {
     /// decky is deployed again. Absent if the agent does not report deployments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
+    /// Whether the decky is protected from teardowns: by a request, by its label
+    /// `scuttle.protected=true`, or because its host is protected.
+    #[serde(default)]
+    pub protected: bool,
     /// The time at which the agent last reported the decky.
     pub last_seen: Timestamp,
     /// The time at which the record last changed.

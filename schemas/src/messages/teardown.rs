@@ -33,8 +33,8 @@ pub struct TeardownRequest {
     /// Default: false.
     #[serde(default)]
     pub dry_run: bool,
-    /// The `plan` from the reply to a dry run. The request is rejected if the targets are no longer
-    /// those of that plan. At most 128 characters.
+    /// The `plan` from the reply to a dry run. The request is rejected if the targets or their
+    /// protection are no longer those of that plan. At most 128 characters.
     #[serde(default, deserialize_with = "bounded::<_, 128>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub expect_plan: Option<String>,
@@ -42,7 +42,8 @@ pub struct TeardownRequest {
     #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT_CHARS>")]
     #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
-    /// Whether to tear down protected deckies too. Default: false.
+    /// Whether to tear down protected deckies too. Without it, a request with a protected target is
+    /// rejected. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub override_protection: bool,
 }
@@ -128,4 +129,8 @@ pub struct PlanTarget {
     /// report deployments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
+    /// Whether the decky is protected, so that only a request with `override_protection` tears it
+    /// down. Absent if it is not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub protected: bool,
 }

@@ -19,13 +19,17 @@ pub const HOSTS_LIST: &str = "swarm.hosts.list";
 /// The subject of requests for one page of the shards.
 pub const SHARDS_LIST: &str = "swarm.shards.list";
 
+/// The subject of requests to protect a decky or a host from teardowns.
+pub const SHARDS_PROTECT: &str = "swarm.shards.protect";
+
 /// The subjects of requests that change something. Only operators may send these requests.
-pub const CHANGE_REQUESTS: [&str; 5] = [
+pub const CHANGE_REQUESTS: [&str; 6] = [
     TEARDOWN,
     OPERATIONS_CANCEL,
     HOSTS_ENROLL,
     HOSTS_UPDATE,
     HOSTS_DECOMMISSION,
+    SHARDS_PROTECT,
 ];
 /// The subjects of requests that only read. Operators and viewers may send these requests.
 pub const READ_REQUESTS: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];

@@ -209,6 +209,53 @@ async fn the_update_of_a_host_has_one_line() -> TestResult {
 }
 
 #[tokio::test]
+async fn the_log_shows_who_protects_and_who_overrides_a_protection() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut log = Reader(0);
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let host = &agent.host;
+    log.next_line(&cluster)?;
+    for (decky, protected, message) in [
+        (Some("decky-1"), true, "protected"),
+        (None, true, "protected"),
+        (
+            Some("decky-1"),
+            false,
+            "protection lifted; its label or its host still protects it",
+        ),
+        (None, false, "protection lifted"),
+        (Some("decky-1"), true, "protected"),
+    ] {
+        let request = json!({ "host_uuid": host, "decky_id": decky, "protected": protected,
+            "reason": "case 7" });
+        let _: Value = cluster
+            .operator
+            .request(subjects::SHARDS_PROTECT, &request)
+            .await?;
+        check(
+            &log.next_line(&cluster)?,
+            &json!({ "target": "audit", "who": "operator", "action": "shards-protect",
+                "outcome": "accepted", "code": null, "message": message, "repeated": false,
+                "operation_id": null, "host_uuid": host, "decky_id": decky, "reason": "case 7" }),
+        );
+    }
+    for (override_it, outcome) in [(false, "refused"), (true, "accepted")] {
+        let request = json!({ "host_uuid": host, "override_protection": override_it });
+        let _ = cluster
+            .operator
+            .request::<Value>(subjects::TEARDOWN, &request)
+            .await;
+        let line = log.next_line(&cluster)?;
+        assert_eq!(line["outcome"], outcome, "{line}");
+        let code = (!override_it).then_some(ErrorCode::Protected);
+        assert_eq!(line["code"], json!(code), "{line}");
+        let shown = line.get("override_protection").is_some();
+        assert_eq!(shown, override_it, "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
@@ -271,6 +318,12 @@ async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
             "hosts-decommission",
             json!({ "host_uuid": host }),
             ErrorCode::BadRequest,
+        ),
+        (
+            subjects::SHARDS_PROTECT,
+            "shards-protect",
+            json!({ "host_uuid": host, "decky_id": "decky-9", "protected": true }),
+            ErrorCode::ShardNotFound,
         ),
     ] {
         assert_eq!(

@@ -121,6 +121,7 @@ fn write_large_record(data_dir: &Path) -> TestResult {
             inventory_error: None,
             applied: None,
             notes: Vec::new(),
+            protected: false,
         })));
         for number in 0..MAX_DECKIES_PER_HOST {
             changes.push(Change::Shard(Arc::new(ShardRow {
@@ -139,6 +140,7 @@ fn write_large_record(data_dir: &Path) -> TestResult {
                 registered: 0,
                 deployment: None,
                 first_listed_in: None,
+                protected: false,
             })));
         }
     }

@@ -8,5 +8,6 @@ mod dry_run;
 mod hosts;
 mod idempotency_key;
 mod override_protection;
+mod protect;
 mod update_host;
 mod waiting_for;

@@ -116,6 +116,17 @@ async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
             .await?;
         assert_eq!(reply["operation"]["state"], "cancelled");
 
+        for protected in [true, false] {
+            let request = json!({ "host_uuid": host, "decky_id": "d2", "protected": protected });
+            let reply: Value = cluster
+                .operator
+                .request(subjects::SHARDS_PROTECT, &request)
+                .await?;
+            assert_eq!(reply["protected"], protected);
+            let shard = cluster.operator.find_shard(&host, "d2").await?;
+            assert_eq!(shard.map(|shard| shard.protected), Some(protected));
+        }
+
         let request = json!({ "host_uuid": host, "force": true });
         let removal: Value = cluster
             .operator

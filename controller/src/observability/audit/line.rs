@@ -1,4 +1,5 @@
-//! The format of an audit line: one JSON object, always with the same fields in the same order.
+//! The format of an audit line: one JSON object, with the same fields in the same order. Only
+//! `override_protection` is absent from most lines.
 
 use std::borrow::Cow;
 
@@ -20,6 +21,9 @@ pub(super) struct AuditLine<'a> {
     pub(super) host_uuid: Option<&'a HostId>,
     pub(super) decky_id: Option<&'a DeckyId>,
     pub(super) reason: Option<&'a str>,
+    /// Whether a teardown was requested with `override_protection`. Absent if false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) override_protection: bool,
 }
 
 impl AuditLine<'_> {
@@ -61,6 +65,7 @@ mod tests {
                 host_uuid: None,
                 decky_id: None,
                 reason: None,
+                override_protection: false,
             };
             let mut bytes = Vec::new();
             line.write_to(&mut bytes);

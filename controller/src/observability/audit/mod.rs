@@ -39,6 +39,9 @@ pub struct AuditSubject {
     host: Option<HostId>,
     decky: Option<DeckyId>,
     reason: Option<String>,
+    override_protection: bool,
+    /// Whether a request to change a protection sets it or lifts it. `None` for other requests.
+    sets_protection: Option<bool>,
 }
 
 impl AuditSubject {
@@ -60,6 +63,8 @@ impl AuditSubject {
             host: None,
             decky: None,
             reason: None,
+            override_protection: false,
+            sets_protection: None,
         };
         match input {
             Some(Input::Teardown(TeardownArgs { request, .. })) if request.dry_run => return None,
@@ -67,6 +72,13 @@ impl AuditSubject {
                 subject.host = Some(request.host_uuid.clone());
                 subject.decky.clone_from(&request.decky_id);
                 subject.reason.clone_from(&request.reason);
+                subject.override_protection = request.override_protection;
+            }
+            Some(Input::Protect(request)) => {
+                subject.host = Some(request.host_uuid.clone());
+                subject.decky.clone_from(&request.decky_id);
+                subject.reason.clone_from(&request.reason);
+                subject.sets_protection = Some(request.protected);
             }
             Some(Input::Cancel(request)) => subject.operation = Some(request.operation_id),
             Some(Input::Enroll { request, .. }) => subject.host.clone_from(&request.host_uuid),
@@ -94,6 +106,7 @@ impl AuditSubject {
             host_uuid: outcome.host,
             decky_id: outcome.decky,
             reason: self.reason.as_deref(),
+            override_protection: self.override_protection,
         }
     }
 }
@@ -119,6 +132,7 @@ impl<'a> Outcome<'a> {
     }
 
     pub(crate) fn new(subject: &'a AuditSubject, reply: &'a Reply) -> Self {
+        let is_lifted = subject.sets_protection == Some(false);
         let subject = Self {
             code: None,
             message: None,
@@ -151,6 +165,14 @@ impl<'a> Outcome<'a> {
             },
             Reply::Decommissioned(accepted) => Self {
                 message: Some(&accepted.detail),
+                ..subject
+            },
+            Reply::Protected(accepted) => Self {
+                message: Some(match (is_lifted, accepted.protected) {
+                    (false, _) => "protected",
+                    (true, false) => "protection lifted",
+                    (true, true) => "protection lifted; its label or its host still protects it",
+                }),
                 ..subject
             },
             Reply::HostUpdated(_)
@@ -214,6 +236,7 @@ impl Audit {
             host_uuid: Some(host),
             decky_id: None,
             reason: quarantined.then_some("its agent sends malformed messages"),
+            override_protection: false,
         };
         self.0.add(|bytes| line.write_to(bytes));
         self.flush(counters);

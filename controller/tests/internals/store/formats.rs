@@ -181,6 +181,7 @@ fn fill_fields(change: Change) -> Change {
                 sequence: 42,
             });
             row.notes = vec![Note::from("project trap2 has no label")];
+            row.protected = true;
             Change::Host(row)
         }
         Change::Shard(row) => {
@@ -196,6 +197,7 @@ fn fill_fields(change: Change) -> Change {
                 boot: BootId(Uuid::from_u128(7)),
                 sequence: 41,
             });
+            row.protected = true;
             Change::Shard(Arc::new(row))
         }
         Change::Operation(row) => {

@@ -40,6 +40,7 @@ pub(crate) fn host(host: &str, version: u64) -> Change {
         inventory_error: None,
         applied: None,
         notes: Vec::new(),
+        protected: false,
     }))
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
         registered: 1,
         deployment: None,
         first_listed_in: None,
+        protected: false,
     }))
 }
 

@@ -98,6 +98,7 @@ impl PartitionOracle {
             | Reply::Operation(_)
             | Reply::Plan(_)
             | Reply::HostUpdated(_)
+            | Reply::Protected(_)
             | Reply::Decommissioned(_)
             | Reply::Heartbeat(_)
             | Reply::Rejected(_) => Ok(()),
