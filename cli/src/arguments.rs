@@ -4,7 +4,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::admin::{decommission, enroll, host, init, user};
-use crate::commands::operations::{cancel, retry, teardown};
+use crate::commands::operations::{cancel, protect, retry, teardown};
 use crate::commands::shell::{completions, man};
 use crate::commands::show::{hosts, op, ops, shards, version};
 use crate::commands::{doctor, events, evidence, watch};
@@ -53,6 +53,8 @@ enum Verb {
     Op(op::Op),
     Cancel(cancel::Cancel),
     Retry(retry::Retry),
+    Protect(protect::Protect),
+    Unprotect(protect::Unprotect),
     Watch(watch::Watch),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -82,6 +84,8 @@ impl Arguments {
             Verb::Op(verb) => verb.run(format).await,
             Verb::Cancel(verb) => verb.run(format).await,
             Verb::Retry(verb) => verb.run(format).await,
+            Verb::Protect(verb) => verb.run(format).await,
+            Verb::Unprotect(verb) => verb.run(format).await,
             Verb::Watch(verb) => verb.run(format).await,
             Verb::Events(verb) => verb.run(format).await,
             Verb::Doctor(verb) => verb.run(format).await,
@@ -139,6 +143,8 @@ mod tests {
                 "f",
             ],
             &["retry", "--host", "worker-a", "-o", "jsonl"],
+            &["protect", "worker-a", "--decky", "a", "--reason", "r"],
+            &["unprotect", "worker-a"],
             &["evidence", "list", "--dir", "d", "--verify"],
         ] {
             let words = ["scuttle"].iter().chain(valid);
@@ -159,6 +165,8 @@ mod tests {
             &["teardown", "worker-a", "--dry-run", "--wait"],
             &["shards", "--state", "gone"],
             &["op", "worker-a"],
+            &["protect"],
+            &["protect", "worker-a", "--decky", "a b"],
             &[
                 "retry",
                 "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",

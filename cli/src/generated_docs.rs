@@ -25,6 +25,7 @@ fn output_schemas() -> Vec<(&'static str, Schema)> {
         ("teardown", schema::<json_types::Teardown>()),
         ("plans", schema::<json_types::Plans>()),
         ("plan", schema::<json_types::DryRun>()),
+        ("protection", schema::<json_types::Protection>()),
         ("diagnosis", schema::<json_types::Diagnosis>()),
         ("check", schema::<json_types::Finding>()),
         ("versions", schema::<json_types::Versions>()),
@@ -55,7 +56,7 @@ fn schema<T: JsonSchema>() -> Schema {
 /// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
 /// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
 /// refer to schemas in `cli/schemas/`.
-const VERB_OUTPUTS: [(&str, &str, &str); 20] = [
+const VERB_OUTPUTS: [(&str, &str, &str); 21] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
     ("retry", "teardowns", "teardown"),
@@ -64,6 +65,7 @@ const VERB_OUTPUTS: [(&str, &str, &str); 20] = [
     ("ops", "message operations_list", "one of its `operations`"),
     ("op", "message operation_get_reply", "its `operation`"),
     ("cancel", "message cancel_accepted", "the same"),
+    ("protect, unprotect", "protection", "the same"),
     ("watch", "snapshot", "event"),
     ("doctor", "diagnosis", "check"),
     ("version", "versions", "the same"),

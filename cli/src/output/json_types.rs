@@ -184,6 +184,21 @@ impl From<&Failure> for Rejection {
     }
 }
 
+/// The output of `scuttle protect` and `scuttle unprotect`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Protection {
+    /// The id of the host.
+    pub(crate) host_uuid: HostId,
+    /// The name of the host.
+    pub(crate) host_name: HostName,
+    /// The id of the decky. Null if the target is the whole host.
+    pub(crate) decky_id: Option<DeckyId>,
+    /// Whether the target is protected now. True also after `scuttle unprotect` if the label of the
+    /// decky or its host protects it.
+    pub(crate) protected: bool,
+}
+
 /// The output of `scuttle doctor`. With `-o jsonl`, each check is one line.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -131,6 +131,12 @@ pub(crate) fn outcome_label(outcome: ShardOutcome) -> StateLabel {
     }
 }
 
+/// Adds the word `protected` to the text of a state, if the decky or host is protected.
+pub(crate) fn mark_protected(text: &str, protected: bool) -> String {
+    let mark = if protected { ", protected" } else { "" };
+    format!("{text}{mark}")
+}
+
 /// Formats the time since `at`, such as `3 min`. Less than a second is `0 s`.
 pub(crate) fn format_age(at: Timestamp, now: Timestamp) -> String {
     let millis = u64::try_from(now.millis_since(at)).unwrap_or(0);

@@ -5,7 +5,7 @@
 use scuttle_schemas::escape_hidden;
 use unicode_width::UnicodeWidthStr;
 
-use crate::output::style::{Colors, StateLabel, Tone};
+use crate::output::style::{Colors, StateLabel, Tone, mark_protected};
 use crate::output::truncate::{truncate, truncate_middle, wrap};
 
 /// The number of spaces between two columns.
@@ -114,6 +114,11 @@ impl Cell {
             text: escape_hidden(text).into_owned(),
             tone,
         }
+    }
+
+    /// Creates the cell of a state, which also says whether the decky or host is protected.
+    pub(crate) fn protectable(label: StateLabel, protected: bool) -> Self {
+        Self::styled(label.tone, &mark_protected(&label.text(), protected))
     }
 }
 

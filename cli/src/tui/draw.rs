@@ -316,6 +316,9 @@ impl Scene<'_> {
     fn row(&self, key: &RowKey) -> Option<Vec<(Tone, String)>> {
         let styled = |tone, text: &str| (tone, escape_hidden(text).into_owned());
         let state = |label: StateLabel| (label.tone, label.text());
+        let protectable = |label: StateLabel, protected| {
+            (label.tone, style::mark_protected(&label.text(), protected))
+        };
         let text = |text: &str| styled(Tone::Plain, text);
         let error = |tone, error: Option<&Text>| {
             styled(tone, &explain_error(error.map_or("", Text::as_str)))
@@ -333,7 +336,7 @@ impl Scene<'_> {
                 };
                 vec![
                     text(host.name.as_str()),
-                    state(style::host_label(host.status)),
+                    protectable(style::host_label(host.status), host.protected),
                     text(&host.shards.to_string()),
                     text(&host.open_operations.to_string()),
                     styled(Tone::Dim, heartbeat),
@@ -349,7 +352,7 @@ impl Scene<'_> {
                 vec![
                     text(shard.host_name.as_str()),
                     text(shard.decky_id.as_str()),
-                    state(style::shard_label(shard.state)),
+                    protectable(style::shard_label(shard.state), shard.protected),
                     text(shard.decky_ip.as_deref().unwrap_or("")),
                     text(&shard.services.join(",")),
                     error(Tone::Error, shard.last_error.as_ref()),

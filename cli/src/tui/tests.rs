@@ -368,6 +368,20 @@ fn enter_opens_the_shards_of_a_host_and_describes_an_operation() {
 }
 
 #[test]
+fn a_protected_host_and_decky_are_marked() {
+    let mut screen = TestScreen::new();
+    let mut protected = host("alpha", "online");
+    protected.record.protected = true;
+    screen.hosts.apply_listing(2, vec![protected]);
+    let mut protected = shard("alpha", "d-2", "running");
+    protected.record.protected = true;
+    screen.shards.apply_listing(2, vec![protected]);
+    screen.assert_shows(&["● online, protected"]);
+    screen.press_keys("2");
+    screen.assert_shows(&["● running, protected"]);
+}
+
+#[test]
 fn the_screen_shows_states_in_words_and_warns_of_stale_data() {
     let mut screen = TestScreen::new();
     screen.assert_shows(&[

@@ -6,6 +6,7 @@ mod connect;
 mod doctor;
 mod fake_controller;
 mod hidden_characters;
+mod protect;
 mod show;
 mod teardown;
 mod terminal;

@@ -2,6 +2,7 @@
 //! requests and waiting for operations to end.
 
 pub(crate) mod cancel;
+pub(crate) mod protect;
 pub(crate) mod retry;
 mod submit;
 pub(crate) mod teardown;

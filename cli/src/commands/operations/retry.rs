@@ -42,7 +42,8 @@ pub(crate) struct Retry {
     /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Tear down deckies with the label scuttle.protected=true too.
+    /// Tear down protected deckies too: those that `scuttle protect` or the label
+    /// scuttle.protected=true protects.
     #[arg(long)]
     override_protection: bool,
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::output::format::{self, Format};
 use crate::output::json_types::{DryRun, Plans, Rejection};
 use crate::output::message::print_error;
 use crate::output::style::{self, Colors};
-use crate::output::table::{Column, Table};
+use crate::output::table::{Cell, Column, Table};
 use crate::parse::parse_timeout_s;
 
 /// Tear down a decky, several deckies, or a whole host.
@@ -61,7 +61,8 @@ pub(crate) struct Teardown {
     /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Tear down deckies with the label scuttle.protected=true too.
+    /// Tear down protected deckies too: those that `scuttle protect` or the label
+    /// scuttle.protected=true protects.
     #[arg(long)]
     override_protection: bool,
     /// Tear down a whole host without asking for confirmation.
@@ -107,20 +108,39 @@ impl Teardown {
             wait: self.wait,
         };
         if needs_confirmation {
-            options.expect_plan = Some(confirm_plan(&client, &targets[0]).await?);
+            let plan = confirm_plan(&client, &targets[0], options.override_protection).await?;
+            options.expect_plan = Some(plan);
         }
         submit_teardowns(&client, format, &targets, &options).await
     }
 }
 
 /// Lists the deckies that would be torn down, and asks the operator to confirm. Returns the
-/// confirmed plan, or fails if the operator does not confirm.
-async fn confirm_plan(client: &Client, target: &Target) -> Result<String, Failure> {
+/// confirmed plan, or fails if the operator does not confirm, or if a decky is protected and the
+/// protection is not overridden.
+async fn confirm_plan(
+    client: &Client,
+    target: &Target,
+    override_protection: bool,
+) -> Result<String, Failure> {
     let plan = request_plan(client, &target.host_uuid, target.decky_id.as_ref()).await?;
     eprint!("{}", render_plan(target, &plan));
+    let protected = plan.targets.iter().filter(|shard| shard.protected).count();
+    let including = match protected {
+        0 => String::new(),
+        count => format!(", with {} protected,", style::format_decky_count(count)),
+    };
+    if protected > 0 && !override_protection {
+        let deckies = style::format_decky_count(protected);
+        return Err(Failure::Conflict(format!(
+            "nothing was torn down: {target} has {deckies} protected; lift the protection with \
+             `scuttle unprotect`, or give --override-protection"
+        )));
+    }
     let swarm = client.swarm();
-    let question =
-        format!("Are you sure you want to tear down all of {target} in the swarm at {swarm}?");
+    let question = format!(
+        "Are you sure you want to tear down all of {target}{including} in the swarm at {swarm}?"
+    );
     if confirm(&question).await? {
         Ok(plan.plan)
     } else {
@@ -195,7 +215,7 @@ fn render_plan(target: &Target, plan: &TeardownPlan) -> String {
     for shard in &plan.targets {
         table.add_row([
             format!("  {}", shard.decky_id).into(),
-            style::shard_label(shard.state).into(),
+            Cell::protectable(style::shard_label(shard.state), shard.protected),
         ]);
     }
     text += &table.render(format::terminal_width(), Colors::NONE);

@@ -126,7 +126,7 @@ fn build_table(hosts: &[HostRecord]) -> Table {
         let text = |text: Option<&str>| Cell::from(text.unwrap_or(""));
         table.add_row([
             host.name.as_str().into(),
-            style::host_label(host.status).into(),
+            Cell::protectable(style::host_label(host.status), host.protected),
             host.shards.to_string().into(),
             host.open_operations.to_string().into(),
             Cell::styled(Tone::Dim, heartbeat.as_deref().unwrap_or("never")),

@@ -126,7 +126,7 @@ fn build_table(shards: &[ShardRecord]) -> Table {
         table.add_row([
             shard.host_name.as_str().into(),
             shard.decky_id.as_str().into(),
-            style::shard_label(shard.state).into(),
+            Cell::protectable(style::shard_label(shard.state), shard.protected),
             Cell::styled(
                 Tone::Error,
                 &explain_error(shard.last_error.as_ref().map_or("", |error| error.as_str())),
