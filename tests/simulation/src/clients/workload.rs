@@ -2,7 +2,7 @@
 //! and state changes of deckies.
 
 use scuttle_schemas::{DeckyId, subjects};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::seed::plan::Work;
 use crate::simulation::Simulation;
@@ -30,6 +30,13 @@ impl Simulation {
         self.schedule(delay_ms, Event::Work);
     }
 
+    /// Adds `override_protection` to some teardown requests.
+    fn choose_override(&mut self, body: &mut Value) {
+        if self.rng.roll_per_mille(self.plan.override_rate) {
+            body["override_protection"] = true.into();
+        }
+    }
+
     fn do_work(&mut self, work: Work, host: usize, decky: &DeckyId) {
         let id = self.agent_hosts[host].id.clone();
         let timeout = self.rng.pick_between(1, self.plan.max_timeout_s);
@@ -38,7 +45,8 @@ impl Simulation {
         let retries = self.rng.pick_below(4) as u32;
         match work {
             Work::TearDownDecky => {
-                let body = json!({ "host_uuid": id, "decky_id": decky, "timeout_s": timeout });
+                let mut body = json!({ "host_uuid": id, "decky_id": decky, "timeout_s": timeout });
+                self.choose_override(&mut body);
                 self.request(subjects::TEARDOWN, body, key, retries);
             }
             Work::TearDownHost => {
@@ -48,6 +56,7 @@ impl Simulation {
                 {
                     body["expect_plan"] = plan.into();
                 }
+                self.choose_override(&mut body);
                 self.request(subjects::TEARDOWN, body, key, retries);
             }
             Work::Repeat => {
@@ -94,6 +103,14 @@ impl Simulation {
             Work::Retry => {
                 let body = json!({ "host_uuid": id, "decky_id": decky, "dry_run": true });
                 self.request(subjects::TEARDOWN, body, None, 0);
+            }
+            Work::Protect => {
+                let protected = self.rng.roll_per_mille(600);
+                let mut body = json!({ "host_uuid": id, "protected": protected });
+                if self.rng.roll_per_mille(700) {
+                    body["decky_id"] = decky.as_str().into();
+                }
+                self.request(subjects::SHARDS_PROTECT, body, None, retries);
             }
             Work::ForgeReport => self.forge_report(host),
             Work::ChangeState => self.change_state(host, decky),

@@ -186,11 +186,15 @@ impl Simulation {
         appended: &[Change],
         committed: &[CommittedBatch<Requester>],
     ) {
-        let checked = self
-            .oracle
-            .for_controller(controller)
-            .check_append(controller, appended, self.now);
-        self.record_check(checked);
+        let oracle = self.oracle.for_controller(controller);
+        let checked = [
+            oracle.check_accepted_teardowns(committed, appended),
+            oracle.check_append(controller, appended, self.now),
+            oracle.check_confirmed_protections(committed, appended),
+        ];
+        for checked in checked {
+            self.record_check(checked);
+        }
         for effect in committed.iter().flat_map(|batch| &batch.effects) {
             let checked = self.oracle.check_committed(controller, effect);
             self.record_check(checked);

@@ -43,6 +43,7 @@ impl Simulation {
             subject: message.subject.to_string(),
             operation: None,
             key,
+            input: None,
         };
         let gathered_list = find_gathered_list(assignment, subject);
         let decoded = if channel == Some(AgentChannel::Progress) {
@@ -74,6 +75,17 @@ impl Simulation {
                 requester.operation = match &input {
                     Input::Result { result, .. } => Some(result.operation_id),
                     _ => None,
+                };
+                if matches!(input, Input::Teardown(_) | Input::Protect(_)) {
+                    requester.input = Some(input.clone());
+                }
+                if let Input::Protect(request) = &input {
+                    self.oracle
+                        .for_controller(controller)
+                        .note_protect_request(controller, request);
+                }
+                let Some(term) = self.controllers[controller].leader_term() else {
+                    return;
                 };
                 let requester = requester.reply.is_some().then_some(requester);
                 let input = assignment.make_linearizable(input);

@@ -96,6 +96,7 @@ impl PartitionOracle {
         transitions: &Transitions,
         at: u64,
     ) -> Result<(), Violation> {
+        self.check_protection_change(change)?;
         match change {
             Change::Meta(meta) => {
                 let before = self.record.meta;

@@ -14,6 +14,7 @@ pub(crate) mod identifiers;
 pub(crate) mod operations;
 pub(crate) mod outgoing;
 pub(crate) mod partition;
+pub(crate) mod protection;
 pub(crate) mod record;
 pub(crate) mod redelivery;
 pub(crate) mod reports;

@@ -8,7 +8,7 @@ use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::teardown::TeardownAccepted;
 
 use crate::oracle::broadcast::Broadcast;
-use crate::oracle::digest::digest_of_record;
+use crate::oracle::digest::digests_of_row_behind;
 use crate::oracle::partition::PartitionOracle;
 use crate::oracle::violation::{DURABLE_FIRST, GAPLESS_REVISIONS, NOTHING_LOST, Violation, ensure};
 use crate::state::controllers::requester::Requester;
@@ -136,7 +136,7 @@ impl PartitionOracle {
         );
         let stored = self.row_digests.get(&key);
         ensure(
-            stored == Some(&digest_of_record(record)),
+            stored.is_some_and(|stored| digests_of_row_behind(record).contains(stored)),
             DURABLE_FIRST,
             || format!("{record:?} was never on disk"),
         )
@@ -240,9 +240,9 @@ impl PartitionOracle {
         unnumbered.revision = 0;
         let key = (record.host_uuid.clone(), record.decky_id.clone());
         let stored = self.relayed_digests.get(&key);
-        let digest = digest_of_record(&unnumbered);
+        let mut digests = digests_of_row_behind(&unnumbered).into_iter();
         ensure(
-            stored.is_some_and(|stored| stored.contains(&digest)),
+            stored.is_some_and(|stored| digests.any(|digest| stored.contains(&digest))),
             DURABLE_FIRST,
             || format!("{record:?} was never on disk"),
         )

@@ -9,6 +9,7 @@ use scuttle_core::{Change, ReportId};
 use scuttle_schemas::agents::Evidence;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::protection::ProtectRequest;
 use scuttle_schemas::{BootId, DeckyId, Deployment, HostId, OperationId, Partition};
 
 use crate::oracle::record::Record;
@@ -23,6 +24,8 @@ use crate::state::partitioning::Partitioning;
 pub(crate) struct TermFacts {
     /// The reports that have reached the controller during the term.
     pub(crate) reports: Vec<Report>,
+    /// The requests to change a protection that have reached the controller during the term.
+    pub(crate) protect_requests: Vec<ProtectRequest>,
     /// The controller's epoch, or `None` until the epoch is durable.
     pub(crate) epoch: Option<u64>,
     /// For each broadcast subject, the last revision that was sent, or that was durable at the

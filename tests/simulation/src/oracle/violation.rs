@@ -51,3 +51,4 @@ pub(crate) const COMMAND_ORDER: &str = "10 commands run in order";
 pub(crate) const NEW_DEPLOYMENT: &str =
     "11 a new deployment is not affected by what concerns an earlier one";
 pub(crate) const DISTINCT_HOSTS: &str = "12 a name or id leads to one active host";
+pub(crate) const PROTECTED: &str = "13 only an override tears down a protected target";

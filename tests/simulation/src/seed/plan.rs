@@ -46,6 +46,8 @@ pub(crate) struct SeedPlan {
     pub(crate) saves_evidence: bool,
     /// The share of removals that fail because the evidence cannot be saved.
     pub(crate) evidence_failure_rate: u64,
+    /// The share of teardown requests that override protection.
+    pub(crate) override_rate: u64,
 }
 
 /// A kind of fault that occurs at random times.
@@ -118,6 +120,7 @@ pub(crate) enum Work {
     ChangeState,
     List,
     ForgeReport,
+    Protect,
 }
 
 impl SeedPlan {
@@ -154,6 +157,7 @@ impl SeedPlan {
             (Work::Recreate, 600),
             (Work::Retry, 500),
             (Work::ForgeReport, 200),
+            (Work::Protect, 400),
         ] {
             if rng.roll_per_mille(rate) {
                 work.push(more);
@@ -189,6 +193,7 @@ impl SeedPlan {
             reports_deployments: rng.roll_per_mille(850),
             saves_evidence: rng.roll_per_mille(500),
             evidence_failure_rate: sometimes(rng, 200),
+            override_rate: sometimes(rng, 600),
         }
     }
 

@@ -2,6 +2,7 @@
 //! check the reply.
 
 use async_nats::Subject;
+use scuttle_core::Input;
 use scuttle_schemas::OperationId;
 
 /// The destination of the reply to a request, and the facts that the oracle needs to check the
@@ -14,4 +15,6 @@ pub(crate) struct Requester {
     pub(crate) operation: Option<OperationId>,
     /// The requesting user and the idempotency key. `None` for a request without a key.
     pub(crate) key: Option<(String, String)>,
+    /// The request to tear down a target or to change its protection. `None` for any other request.
+    pub(crate) input: Option<Input>,
 }
