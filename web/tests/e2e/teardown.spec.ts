@@ -101,6 +101,25 @@ test('a failure shows its complete error, and its retry tears down only that dec
   await expect(page.getByRole('row').last()).toContainText('decky-01');
 });
 
+test('protected deckies are marked, and their teardown is rejected with the reason', async ({ swarm, openPage }) => {
+  const { host } = await swarm.startAgent('harbour', ['decky-01', 'decky-02']);
+  await swarm.request('swarm.shards.protect', { host_uuid: host, decky_id: 'decky-01', protected: true });
+  const page = await openPage('operator', '#/deckies');
+  const lock = (row: string) => page.getByRole('row').filter({ hasText: row }).getByRole('img', { name: 'protected' });
+  await expect(lock('decky-01')).toBeVisible();
+  await expect(lock('decky-02')).toHaveCount(0);
+  await page.getByRole('button', { name: 'Tear down decky-01 on harbour' }).click();
+  await page.getByRole('button', { name: 'Confirm: Tear down decky-01 on harbour' }).click();
+  await expect(page.getByText(/decky-01 of host harbour .* is protected by a request/).first()).toBeVisible();
+
+  await page.goto(`${swarm.page}#/hosts`);
+  await page.getByRole('button', { name: 'Tear down all of harbour: show the plan' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Tear down all of harbour?' });
+  await expect(dialog.getByText('Some of the deckies are protected.')).toBeVisible();
+  await expect(dialog.getByRole('img', { name: 'protected' })).toHaveCount(1);
+  await expect(dialog.getByRole('button', { name: /^Tear down/ })).toHaveCount(0);
+});
+
 test('the dialog for a whole host shows its plan, and the new plan when the deckies have changed', async ({
   swarm,
   openPage,

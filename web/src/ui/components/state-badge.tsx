@@ -1,15 +1,23 @@
-// A state as an icon, a word and a color, never one of them alone; and the states of many deckies as a bar.
+// A state as an icon, a word and a color, never one of them alone, with a lock if the decky or host is protected; and the
+// states of many deckies as a bar.
 
 import type { Counts } from '../../state/swarm';
 import { formatNumber } from '../../text/format';
 import { SHARD_STATES, type Badge } from '../../text/labels';
 import type { ShardState } from '../../wire';
 
-export function StateBadge({ badge, plain = false }: { badge: Badge; plain?: boolean }) {
+interface StateBadgeProps {
+  badge: Badge;
+  plain?: boolean;
+  isProtected?: boolean | undefined;
+}
+
+export function StateBadge({ badge, plain = false, isProtected = false }: StateBadgeProps) {
   return (
     <span class={`state tone-${badge.tone}${plain ? ' plain' : ''}`}>
       <span class="glyph" aria-hidden="true" />
       {badge.label}
+      {isProtected && <span class="glyph lock" role="img" aria-label="protected" title="Protected from teardowns" />}
     </span>
   );
 }

@@ -107,7 +107,7 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
               .join(' · ')}
           </p>
         </div>
-        <StateBadge badge={hostBadge(host)} />
+        <StateBadge badge={hostBadge(host)} isProtected={host.protected} />
         <span class="grow" />
         <RetryButton shards={shards} where="host" />
         <HostTeardownButton host={host} />
@@ -206,7 +206,7 @@ function Row({ shard, index, position }: { shard: ShardRecord; index: number; po
         <a href={hrefTo('deckies', { host: shard.host_uuid })}>{shard.host_name}</a>
       </span>
       <span role="cell" class="cell-state">
-        <StateBadge badge={SHARD_STATES[shard.state]} />
+        <StateBadge badge={SHARD_STATES[shard.state]} isProtected={shard.protected} />
         {shard.last_error !== null && (
           <small class="error-line" title={explainError(shard.last_error)}>
             {explainError(shard.last_error)}

@@ -27,11 +27,18 @@ export function DeckyPanel({ session, shard }: { session: Session; shard: ShardR
         </button>
       </div>
       <div class="panel-state">
-        <StateBadge badge={SHARD_STATES[shard.state]} />
+        <StateBadge badge={SHARD_STATES[shard.state]} isProtected={shard.protected} />
         <span class="grow" />
         <TeardownButton shard={shard} />
       </div>
       {shard.last_error !== null && <Notice tone="alarm" title="Problem" text={explainError(shard.last_error)} />}
+      {shard.protected && (
+        <Notice
+          tone="warn"
+          title="Protected"
+          text="A teardown is rejected. Lift the protection with `scuttle unprotect`, or use `scuttle teardown --override-protection`."
+        />
+      )}
       <dl class="facts">
         <Fact name="Services">{shard.services.join(', ') || '—'}</Fact>
         <Fact name="Address">{shard.decky_ip ?? '—'}</Fact>

@@ -76,6 +76,7 @@ function Dialog({ host }: { host: HostRecord }) {
   const targets = [...(plan.value?.targets ?? [])].sort((a, b) => SHARD_RANK[a.state] - SHARD_RANK[b.state]);
   // The plan lists only some targets of a large host.
   const total = plan.value?.total ?? 0;
+  const isProtected = host.protected || targets.some((target) => target.protected);
   return (
     <dialog ref={dialog} class="dialog" aria-labelledby="dialog-title" onClose={close}>
       <h2 id="dialog-title">Tear down all of {host.name}?</h2>
@@ -87,6 +88,13 @@ function Dialog({ host }: { host: HostRecord }) {
         />
       )}
       {planError.value && <Notice tone="alarm" title="Cannot show the plan." text={planError.value.message} />}
+      {plan.value !== undefined && isProtected && (
+        <Notice
+          tone="warn"
+          title={host.protected ? 'This host is protected.' : 'Some of the deckies are protected.'}
+          text="The teardown would be rejected. Lift the protection with `scuttle unprotect`, or use `scuttle teardown --override-protection`."
+        />
+      )}
       {plan.value === undefined ? (
         planError.value === undefined && <Loading what="the plan" />
       ) : (
@@ -105,7 +113,7 @@ function Dialog({ host }: { host: HostRecord }) {
             {targets.map((target) => (
               <li key={target.decky_id}>
                 <span class="id">{target.decky_id}</span>
-                <StateBadge badge={SHARD_STATES[target.state]} plain />
+                <StateBadge badge={SHARD_STATES[target.state]} plain isProtected={target.protected} />
               </li>
             ))}
             {total > targets.length && (
@@ -133,7 +141,7 @@ function Dialog({ host }: { host: HostRecord }) {
             Try again
           </button>
         )}
-        {plan.value !== undefined && (
+        {plan.value !== undefined && !isProtected && (
           <ActionSlot requestKey={key}>
             <ArmedButton
               requestKey={key}

@@ -102,7 +102,7 @@ function Row({ host, shards, index, position }: RowProps) {
         {host.address && <small class="muted">{host.address}</small>}
       </span>
       <span role="cell" class="cell-state" title={formatProblem(host)}>
-        <StateBadge badge={hostBadge(host)} />
+        <StateBadge badge={hostBadge(host)} isProtected={host.protected} />
         {formatProblem(host) !== undefined && <small class="error-line">{formatProblem(host)}</small>}
       </span>
       <span role="cell" class="cell-bar">
