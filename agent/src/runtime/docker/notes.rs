@@ -1,5 +1,5 @@
 //! The notes of a host: objects that the agent cannot attribute to a decky, objects that a teardown
-//! had to leave, and evidence that could not be saved.
+//! had to leave, labels that are not reported, and evidence that could not be saved.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,13 +46,14 @@ impl TeardownNotes {
     }
 
     /// Returns the notes of the host: about unreadable containers first, then about what teardowns
-    /// left, then about projects that are not deckies.
+    /// left, then about projects that are not deckies, then about ignored labels.
     pub(super) fn build(&self, deckies: &Deckies) -> Vec<Note> {
         let unreadable = deckies.unreadable.iter();
         let unreadable = unreadable.map(|text| format!("cannot read the listed {text}"));
         let kept: Vec<_> = self.lock().by_object.values().cloned().collect();
         let foreign = deckies.foreign.values().cloned();
-        let all = unreadable.chain(kept).chain(foreign);
+        let labels = deckies.describe_ignored_labels();
+        let all = unreadable.chain(kept).chain(foreign).chain(labels);
         all.take(MAX_NOTES)
             .map(|text| Note::from(text.as_str()))
             .collect()

@@ -5,12 +5,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{ReportedShard, ReportedState};
-use scuttle_schemas::{DeckyId, Labels, Note, Services};
+use scuttle_schemas::{DeckyId, Note, Services};
 
-use super::super::engine::container::{
-    Condition, Container, MANAGED_LABEL, PROTECTED_LABEL, UnreadableContainer,
-};
+use super::super::engine::container::{Condition, Container, MANAGED_LABEL, UnreadableContainer};
 use super::super::preset::{Preset, ProjectFilter};
+use super::labels::DeckyLabels;
 use super::listing::{Listed, ListedNetwork};
 use super::names::to_decky_id;
 use super::register::{Register, SeenDecky};
@@ -176,6 +175,12 @@ impl Deckies {
         self.by_id.iter().map(to_seen).collect()
     }
 
+    /// Describes the labels of deckies that are not reported, one text for each decky.
+    pub(crate) fn describe_ignored_labels(&self) -> impl Iterator<Item = String> {
+        let deckies = self.by_id.iter();
+        deckies.filter_map(|(id, decky)| decky.collect_labels().describe_ignored(id.as_str()))
+    }
+
     pub(crate) fn to_reported_shards(&self, register: &Register) -> Vec<ReportedShard> {
         let to_shard = |(decky_id, decky): (&DeckyId, &Decky)| {
             let known = register.get(decky_id);
@@ -185,7 +190,7 @@ impl Deckies {
                 state,
                 services: to_services(&decky.members),
                 decky_ip: choose_address(&decky.members),
-                labels: decky.to_labels(),
+                labels: decky.collect_labels().labels,
                 deployment: known.and_then(|known| known.deployment.parse().ok()),
                 reason: reason.as_deref().map(Note::from),
             }
@@ -252,12 +257,9 @@ impl Decky {
         container.completed && (container.one_shot || is_awaited)
     }
 
-    fn to_labels(&self) -> Labels {
-        let mut labels = BTreeMap::new();
-        if self.protected {
-            labels.insert(PROTECTED_LABEL.to_owned(), "true".to_owned());
-        }
-        Labels::try_from(labels).unwrap_or_default()
+    fn collect_labels(&self) -> DeckyLabels {
+        let containers = self.members.iter().map(|member| &member.container);
+        DeckyLabels::collect(containers, self.protected)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The properties of a container that the agent uses, read from a listing of the Engine. `deckies`
 //! determines the decky that a container belongs to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use scuttle_schemas::protection::PROTECTED_LABEL;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,10 +17,10 @@ const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
 const COMPLETED: &str = "service_completed_successfully";
 /// The label that operators set on the containers and networks of deckies.
 pub(crate) const MANAGED_LABEL: &str = "scuttle.managed";
-/// The label of a container whose decky is only removed by a command that overrides the protection.
-pub(crate) const PROTECTED_LABEL: &str = "scuttle.protected";
 /// The label of a container that does its work once and exits.
 const ONE_SHOT_LABEL: &str = "scuttle.oneshot";
+/// The prefix of the labels that a container gives to its decky.
+const DECKY_LABEL_PREFIX: &str = "scuttle.label.";
 /// The label that names the decky of a container in a `decnet` project.
 const DECKY_LABEL: &str = "scuttle.decky";
 /// The labels that DECNET sets.
@@ -46,6 +47,8 @@ pub(crate) struct Container {
     pub(crate) managed: bool,
     /// Whether the container has the label `scuttle.protected=true`.
     pub(crate) protected: bool,
+    /// The labels `scuttle.label.KEY=VALUE` by `KEY`, which may exceed the limits of labels.
+    pub(crate) decky_labels: BTreeMap<String, String>,
     /// Whether `docker compose run` created the container.
     pub(crate) one_off: bool,
     /// Whether the container has the label `scuttle.oneshot=true`.
@@ -199,6 +202,11 @@ impl Container {
     pub(crate) fn from_listed(listed: ListedContainer) -> Option<Self> {
         let name = listed.name().to_owned();
         let mut labels = listed.labels.unwrap_or_default();
+        let decky_labels = labels.iter().filter_map(|(name, value)| {
+            let key = name.strip_prefix(DECKY_LABEL_PREFIX)?;
+            Some((key.to_owned(), value.clone()))
+        });
+        let decky_labels = decky_labels.collect();
         let mut label = |name: &str| labels.remove(name).filter(|value| !value.is_empty());
         let project = label(PROJECT_LABEL)?;
         let depends_on = label(DEPENDS_ON_LABEL).unwrap_or_default();
@@ -222,6 +230,7 @@ impl Container {
             depends_on: parse_dependencies(&depends_on),
             managed: label(MANAGED_LABEL).as_deref() == Some("true"),
             protected: label(PROTECTED_LABEL).as_deref() == Some("true"),
+            decky_labels,
             one_off: label(ONE_OFF_LABEL).is_some_and(|value| value.eq_ignore_ascii_case("true")),
             one_shot: label(ONE_SHOT_LABEL).as_deref() == Some("true"),
             fleet_decky: label(DECKY_LABEL).or_else(|| label(FLEET_DECKY_LABEL)),
@@ -303,7 +312,8 @@ mod tests {
             "Labels": { "com.docker.compose.project": "decnet", "com.docker.compose.service": "decky-01-http_proxy",
                         "com.docker.compose.depends_on": "decky-01:service_started:false,log:service_completed_successfully:true",
                         "com.docker.compose.oneoff": "True",
-                        "scuttle.managed": "true", "scuttle.protected": "true", "decnet.fleet.decky": "decky-01" },
+                        "scuttle.managed": "true", "scuttle.protected": "true", "decnet.fleet.decky": "decky-01",
+                        "scuttle.label.site": "lab", "scuttle.labels": "x" },
             "NetworkSettings": { "Networks": { "b": { "IPAddress": "10.0.0.2" }, "a": { "IPAddress": "" }, "c": null } },
             "Mounts": [ { "Type": "volume", "Name": "data" }, { "Type": "bind", "Source": "/x" } ] }"#;
         let container = parse(text).expect("of a project");
@@ -323,6 +333,8 @@ mod tests {
             ("nginx:1.27", "sha256:4c")
         );
         assert!(container.managed && container.protected && container.one_off);
+        let labels: Vec<_> = container.decky_labels.iter().collect();
+        assert_eq!(labels, [(&"site".to_owned(), &"lab".to_owned())]);
         assert_eq!(container.fleet_decky.as_deref(), Some("decky-01"));
         assert_eq!(parse(r#"{ "Id": "f3", "Names": ["/other"] }"#), None);
     }
