@@ -38,7 +38,7 @@ async fn an_inventory_registers_an_unknown_shard() -> TestResult {
     let expected = json!({
         "host_uuid": agent.host, "host_name": "worker-a", "decky_id": "decky-1",
         "decky_ip": "10.0.0.7", "services": ["ssh", "http"], "labels": { "ring": "a" },
-        "state": "pending", "last_error": null, "operation_id": null,
+        "state": "pending", "last_error": null, "operation_id": null, "protected": false,
         "last_seen": shard["last_seen"], "updated_at": shard["updated_at"],
         "revision": list["revision"],
     });
