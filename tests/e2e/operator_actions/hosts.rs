@@ -28,8 +28,8 @@ async fn a_new_host_is_enrolled_with_a_generated_id() -> TestResult {
     assert_eq!(id.as_str().parse::<uuid::Uuid>()?.get_version_num(), 7);
     let expected = json!({
         "host_uuid": id, "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" },
-        "status": "enrolled", "last_heartbeat": null, "agent_version": null, "shards": 0,
-        "open_operations": 0, "enrolled_at": host["enrolled_at"],
+        "status": "enrolled", "last_heartbeat": null, "agent_version": null, "protected": false,
+        "shards": 0, "open_operations": 0, "enrolled_at": host["enrolled_at"],
     });
     assert_eq!(*host, expected);
 
