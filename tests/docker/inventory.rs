@@ -147,3 +147,28 @@ async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult 
     .await?;
     Ok(())
 }
+
+/// A label that does not fit is left out, and the host's notes name it.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn the_labels_of_containers_are_labels_of_their_decky() -> TestResult {
+    let daemon = Daemon::start().await?;
+    let flags = |label| [&MANAGED[..], &["--label", label]].concat();
+    let one = flags("scuttle.label.site=lab");
+    daemon.run("trap", "one", &one, &IGNORES_SIGTERM).await?;
+    let two = flags("scuttle.label.site=field");
+    daemon.run("trap", "two", &two, &IGNORES_SIGTERM).await?;
+    let three = flags("scuttle.label.rack=3");
+    daemon
+        .run("trap", "three", &three, &IGNORES_SIGTERM)
+        .await?;
+    let stage = DockerHost::start(daemon, &[]).await?;
+    stage.wait_for_states("trap running").await?;
+    let shard = stage.find_shard_json("trap").await?;
+    assert_eq!(shard["labels"]["rack"], "3", "{shard}");
+    let site = &shard["labels"]["site"];
+    assert!(site == "lab" || site == "field", "{shard}");
+    stage
+        .wait_for_note("labels of decky trap are ignored")
+        .await
+}
