@@ -239,7 +239,7 @@ async fn the_log_shows_who_protects_and_who_overrides_a_protection() -> TestResu
                 "operation_id": null, "host_uuid": host, "decky_id": decky, "reason": "case 7" }),
         );
     }
-    for (override_it, outcome) in [(false, "refused"), (true, "accepted")] {
+    for (override_it, outcome) in [(false, "rejected"), (true, "accepted")] {
         let request = json!({ "host_uuid": host, "override_protection": override_it });
         let _ = cluster
             .operator
