@@ -4,7 +4,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::admin::{decommission, enroll, host, init, user};
-use crate::commands::operations::{cancel, protect, retry, teardown};
+use crate::commands::operations::{cancel, protect, retry, teardown, wait_command};
 use crate::commands::shell::{completions, man};
 use crate::commands::show::{hosts, op, ops, shards, version};
 use crate::commands::{doctor, events, evidence, watch};
@@ -55,6 +55,7 @@ enum Verb {
     Retry(retry::Retry),
     Protect(protect::Protect),
     Unprotect(protect::Unprotect),
+    Wait(wait_command::Wait),
     Watch(watch::Watch),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -86,6 +87,7 @@ impl Arguments {
             Verb::Retry(verb) => verb.run(format).await,
             Verb::Protect(verb) => verb.run(format).await,
             Verb::Unprotect(verb) => verb.run(format).await,
+            Verb::Wait(verb) => verb.run(format).await,
             Verb::Watch(verb) => verb.run(format).await,
             Verb::Events(verb) => verb.run(format).await,
             Verb::Doctor(verb) => verb.run(format).await,

@@ -69,6 +69,7 @@ impl Failure {
                 ClientError::AmbiguousHost { .. }
                 | ClientError::AmbiguousOperation { .. }
                 | ClientError::PermissionDenied { .. }
+                | ClientError::OtherHost { .. }
                 | ClientError::LoginRejected { .. } => 4,
                 ClientError::TimedOut { .. } => 5,
                 ClientError::NoController { .. } | ClientError::Unreachable { .. } => 6,

@@ -351,6 +351,7 @@ fn subjects() -> BTreeSet<String> {
         }
     })
     .filter(|subject| !subject.ends_with('>'))
+    .map(|subject| subject.replace('*', "{host_uuid}"))
     .collect()
 }
 

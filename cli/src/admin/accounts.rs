@@ -48,7 +48,7 @@ impl AccountName {
     pub(crate) fn from_role(role: Role) -> Self {
         match role {
             Role::Controller | Role::Agent => Self::Scuttle,
-            Role::Operator => Self::Operators,
+            Role::Operator | Role::HostOperator => Self::Operators,
             Role::Viewer => Self::Viewers,
             Role::System => Self::System,
         }
@@ -159,6 +159,7 @@ impl AccountName {
 /// Returns the subjects of all requests from clients.
 fn all_requests() -> Vec<&'static str> {
     let changes = subjects::CHANGE_REQUESTS.into_iter();
+    let changes = changes.chain([subjects::HOST_TEARDOWNS]);
     changes.chain(subjects::READ_REQUESTS).collect()
 }
 

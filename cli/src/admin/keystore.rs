@@ -134,6 +134,12 @@ impl Keystore {
         Ok(key)
     }
 
+    /// Returns whether the directory contains this key. A directory that an earlier version created
+    /// lacks the keys of newer roles.
+    pub(crate) fn has_key(&self, name: KeyName) -> bool {
+        self.seed_path(name).exists()
+    }
+
     pub(crate) fn load_key(&self, name: KeyName) -> Result<KeyPair, KeystoreError> {
         let path = self.seed_path(name);
         let seed = files::read(&path)?;

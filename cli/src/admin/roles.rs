@@ -11,13 +11,16 @@ use crate::admin::jwt::claims::{Permission, Permissions, Scope, Template, UNLIMI
 
 /// The role of a user, which determines the user's permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Role {
     Controller,
     /// The agent of one host. The `host_uuid` is the name of this user.
     Agent,
     /// A user who may change things.
     Operator,
+    /// An operator who may tear down only on the hosts in the user's token, and may otherwise only
+    /// read.
+    HostOperator,
     /// A user who may only read.
     Viewer,
     /// The user that updates accounts at the NATS server on behalf of the `scuttle` command.
@@ -25,10 +28,11 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Controller,
         Self::Agent,
         Self::Operator,
+        Self::HostOperator,
         Self::Viewer,
         Self::System,
     ];
@@ -39,6 +43,7 @@ impl Role {
             Self::Controller => "controller",
             Self::Agent => "agent",
             Self::Operator => "operator",
+            Self::HostOperator => "host-operator",
             Self::Viewer => "viewer",
             Self::System => "system",
         }
@@ -87,11 +92,19 @@ impl Role {
             ),
             Self::Operator => (
                 to_strings(&subjects::CHANGE_REQUESTS)
+                    .chain(to_strings(&[subjects::HOST_TEARDOWNS]))
                     .chain(to_strings(&subjects::READ_REQUESTS))
                     .chain(to_strings(&[
                         subjects::SERVICE_DISCOVERY,
                         subjects::SERVER_INFO,
                     ]))
+                    .collect(),
+                readable_subjects(),
+            ),
+            Self::HostOperator => (
+                to_strings(&subjects::READ_REQUESTS)
+                    .chain([subjects::tagged_host_teardowns()])
+                    .chain(to_strings(&[subjects::SERVICE_DISCOVERY]))
                     .collect(),
                 readable_subjects(),
             ),
@@ -116,7 +129,7 @@ impl Role {
             payload: self.max_payload(),
             allowed_connection_types: match self {
                 // Only people use browsers, so only they may use WebSocket.
-                Self::Operator | Self::Viewer => Vec::new(),
+                Self::Operator | Self::HostOperator | Self::Viewer => Vec::new(),
                 Self::Controller | Self::Agent | Self::System => {
                     vec!["STANDARD".to_owned()]
                 }
@@ -134,7 +147,7 @@ impl Role {
             // Commands and an inbox.
             Self::Agent | Self::System => 8,
             // Broadcasts and inboxes of a view, and subscriptions made by hand.
-            Self::Operator | Self::Viewer => 64,
+            Self::Operator | Self::HostOperator | Self::Viewer => 64,
         }
     }
 
@@ -146,7 +159,7 @@ impl Role {
             Self::Controller | Self::Agent | Self::System => UNLIMITED,
             // The largest request is an enrollment with 16 labels: 15 KiB if every character is
             // escaped.
-            Self::Operator | Self::Viewer => 64 * 1024,
+            Self::Operator | Self::HostOperator | Self::Viewer => 64 * 1024,
         }
     }
 }

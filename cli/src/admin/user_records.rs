@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
-use scuttle_schemas::{HostName, Timestamp};
+use scuttle_schemas::{HostId, HostName, Timestamp, subjects};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::accounts::AccountName;
@@ -27,8 +27,37 @@ pub(crate) struct UserRecord {
     /// The name of an agent's host, for display. `None` for all other users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host_name: Option<HostName>,
+    /// The hosts on which a `HostOperator` may tear down. Empty for all other users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hosts: Vec<UserHost>,
     /// The time at which the user was created.
     pub(crate) at: Timestamp,
+}
+
+/// A host of a user: its id, which determines the user's permissions, and its name when the user
+/// was created, for display.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct UserHost {
+    /// The id of the host.
+    pub(crate) host_uuid: HostId,
+    /// The name that the host had when the user was created.
+    pub(crate) host_name: HostName,
+}
+
+/// The maximum number of hosts of one user. The NATS server reads at most 4 KiB of a login, and the
+/// token of a user with more hosts could be longer.
+pub(crate) const MAX_USER_HOSTS: usize = 24;
+
+/// The hosts of a new user.
+#[derive(Debug)]
+pub(crate) enum NewUserHosts {
+    /// The role alone determines the permissions.
+    None,
+    /// The user is the agent of the host with this name.
+    Agent(HostName),
+    /// The user may tear down only on these hosts, at most [`MAX_USER_HOSTS`].
+    Limited(Vec<UserHost>),
 }
 
 /// Everything that a new user needs, checked and reserved before anything changes. Dropping this
@@ -75,25 +104,32 @@ impl<'a> PreparedUser<'a> {
         })
     }
 
-    /// Creates the user. `host_name` is the name of an agent's host.
+    /// Creates the user.
     ///
     /// Writes the user's record first and then the credentials file, because credentials without a
     /// durable record could never be revoked. If the file cannot be written, removes the record.
     pub(crate) fn create(
         self,
         user: &str,
-        host_name: Option<HostName>,
+        hosts: NewUserHosts,
     ) -> Result<UserRecord, UserRecordError> {
         let key = KeyPair::new_user();
+        let (host_name, hosts) = match hosts {
+            NewUserHosts::None => (None, Vec::new()),
+            NewUserHosts::Agent(name) => (Some(name), Vec::new()),
+            NewUserHosts::Limited(hosts) => (None, hosts),
+        };
         let record = UserRecord {
             public_key: key.public_key(),
             role: self.role,
             user: user.to_owned(),
             host_name,
+            hosts,
             at: now(),
         };
         let nats = User {
             issuer_account: self.account,
+            tags: host_tags(&record.hosts),
             kind: Kind::user(),
         };
         let issued_at = to_unix_seconds(record.at);
@@ -118,6 +154,12 @@ impl<'a> PreparedUser<'a> {
         }
         Ok(record)
     }
+}
+
+/// Returns the tags of a token that name these hosts.
+fn host_tags(hosts: &[UserHost]) -> Vec<String> {
+    let tag = |host: &UserHost| format!("{}:{}", subjects::HOST_TAG, host.host_uuid);
+    hosts.iter().map(tag).collect()
 }
 
 /// Returns the records of all users that are not revoked.
@@ -149,4 +191,32 @@ fn format_credentials(token: &str, seed: &str) -> String {
          Anyone who has this file can log in as this user. Keep it secret.\n\n\
          -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use nkeys::KeyPair;
+
+    use super::{MAX_USER_HOSTS, UserHost, host_tags};
+    use crate::admin::jwt::claims::{Kind, User};
+    use crate::admin::jwt::token::Claims;
+
+    /// The other parts of the message `CONNECT` take less than 900 bytes of the server's 4096.
+    #[test]
+    fn the_longest_token_of_a_user_fits_into_a_login() {
+        let long = "h".repeat(64);
+        let host = UserHost {
+            host_uuid: long.parse().expect("valid"),
+            host_name: long.parse().expect("valid"),
+        };
+        let (account, key) = (KeyPair::new_account(), KeyPair::new_user());
+        let user = User {
+            issuer_account: account.public_key(),
+            tags: host_tags(&vec![host; MAX_USER_HOSTS]),
+            kind: Kind::user(),
+        };
+        let claims = Claims::new(&long, key.public_key(), 1_900_000_000, user);
+        let token = claims.sign(&account).expect("the key has a seed");
+        assert!(token.len() < 4096 - 900, "{} bytes", token.len());
+    }
 }

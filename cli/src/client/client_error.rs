@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use scuttle_nats::{ConnectConfigError, hint};
-use scuttle_schemas::{ErrorCode, ErrorReply, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostName, subjects};
 
 /// The maximum time to wait for a reply. The controller replies as soon as a change is durable.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,13 +31,16 @@ pub(crate) enum ClientError {
         cause: async_nats::ConnectError,
     },
     /// The server's permissions do not allow the user to send this message.
-    #[error("{}", describe_denied(.user, .subject, *.is_viewer))]
+    #[error("{}", describe_denied(.user, .subject, *.may_read))]
     PermissionDenied {
         user: String,
         subject: String,
         /// Whether the user may send requests that read.
-        is_viewer: bool,
+        may_read: bool,
     },
+    /// The user may tear down only on other hosts than the requested one.
+    #[error("{user} may tear down only on {}; use the credentials of an operator of the other host (--creds FILE)", format_hosts(.hosts))]
+    OtherHost { user: String, hosts: Vec<HostName> },
     /// The controller rejected the request.
     #[error("rejected: {}{}", .0.message, describe_next_step(.0))]
     Rejected(ErrorReply),
@@ -77,6 +80,12 @@ pub(crate) enum ClientError {
     Failed { subject: String, cause: String },
 }
 
+/// Formats the hosts of a limited operator for a message.
+pub(crate) fn format_hosts(hosts: &[HostName]) -> String {
+    let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
+    names.join(", ")
+}
+
 fn describe_rejected_login(
     url: &str,
     user: &str,
@@ -102,7 +111,7 @@ fn advise_on_default_address(is_default: bool) -> &'static str {
     }
 }
 
-fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
+fn describe_denied(user: &str, subject: &str, may_read: bool) -> String {
     let action = match subject {
         subjects::TEARDOWN => "tear down",
         subjects::OPERATIONS_CANCEL => "cancel operations",
@@ -115,18 +124,19 @@ fn describe_denied(user: &str, subject: &str, is_viewer: bool) -> String {
         subjects::OPERATIONS_LIST | subjects::OPERATIONS_GET => "list operations",
         subject => return format!("{user} may not publish on {subject}"),
     };
-    let is_a_viewer = if is_viewer { " is a viewer and" } else { "" };
+    let may_read = if may_read { " may read, but" } else { "" };
     let role = if subjects::CHANGE_REQUESTS.contains(&subject) {
         "an operator"
     } else {
         "an operator or a viewer"
     };
-    format!("{user}{is_a_viewer} cannot {action}; use the credentials of {role} (--creds FILE)")
+    format!("{user}{may_read} cannot {action}; use the credentials of {role} (--creds FILE)")
 }
 
 fn describe_timeout(subject: &str) -> String {
     let seconds = REQUEST_TIMEOUT.as_secs();
-    if subjects::CHANGE_REQUESTS.contains(&subject) {
+    let is_host_teardown = subjects::host_teardown_token(subject).is_some();
+    if is_host_teardown || subjects::CHANGE_REQUESTS.contains(&subject) {
         format!(
             "the controller did not answer within {seconds} s; the request may have been accepted: try again"
         )

@@ -4,15 +4,16 @@
 //! If the server denies a request, it reports an event of the connection instead of a reply. Each
 //! request therefore waits for either a reply or such an event.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
 use scuttle_nats::Credentials;
-use scuttle_schemas::{ErrorCode, ErrorReplyBody, headers, read, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReplyBody, HostName, headers, read, subjects};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::client_error::{ClientError, REQUEST_TIMEOUT};
@@ -73,6 +74,8 @@ pub(crate) struct Client {
     /// A description of the swarm, for questions and results.
     swarm: String,
     events: broadcast::Sender<ConnectionEvent>,
+    /// The hosts on which a limited operator may tear down, once a command needs them.
+    permitted_hosts: Arc<OnceCell<Vec<HostName>>>,
 }
 
 impl Client {
@@ -117,6 +120,7 @@ impl Client {
                 user,
                 swarm,
                 events,
+                permitted_hosts: Arc::default(),
             }),
             Err(cause) => {
                 let url = config.url.clone();
@@ -148,6 +152,11 @@ impl Client {
     /// address and the login come from.
     pub(crate) fn swarm(&self) -> &str {
         &self.swarm
+    }
+
+    /// Returns the cell that keeps the hosts on which a limited operator may tear down.
+    pub(super) fn permitted_hosts(&self) -> &OnceCell<Vec<HostName>> {
+        &self.permitted_hosts
     }
 
     /// Returns the underlying NATS client.
@@ -206,7 +215,7 @@ impl Client {
                 {
                     tokio::time::sleep(FAILOVER_RETRY_DELAY).await;
                 }
-                // A viewer may send requests that read.
+                // A viewer, and an operator who is limited to hosts, may send requests that read.
                 Err(ClientError::PermissionDenied { user, subject, .. })
                     if subjects::CHANGE_REQUESTS.contains(&subject.as_str()) =>
                 {
@@ -215,12 +224,11 @@ impl Client {
                         HeaderMap::new(),
                         br#"{"limit":1}"#.to_vec(),
                     );
-                    let is_viewer =
-                        !matches!(read.await, Err(ClientError::PermissionDenied { .. }));
+                    let may_read = !matches!(read.await, Err(ClientError::PermissionDenied { .. }));
                     return Err(ClientError::PermissionDenied {
                         user,
                         subject,
-                        is_viewer,
+                        may_read,
                     });
                 }
                 reply => return reply,
@@ -322,7 +330,7 @@ impl Client {
             },
             () = wait_until_denied(events, &subject) => {
                 let user = self.user.clone();
-                Err(ClientError::PermissionDenied { user, subject, is_viewer: false })
+                Err(ClientError::PermissionDenied { user, subject, may_read: false })
             }
         }
     }

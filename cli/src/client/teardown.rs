@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use futures_util::stream::{self, StreamExt};
 use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::teardown::{
     DEFAULT_TIMEOUT_S, PlanTarget, TeardownAccepted, TeardownPlan, TeardownRequest,
@@ -9,8 +10,10 @@ use scuttle_schemas::teardown::{
 use scuttle_schemas::{
     DeckyId, Deployment, ErrorCode, ErrorReply, HostId, HostName, OperationId, subjects,
 };
+use serde::de::DeserializeOwned;
 
 use crate::client::client_error::ClientError;
+use crate::client::lists;
 use crate::client::nats_client::Client;
 
 /// The target of a teardown: one decky, or a whole host.
@@ -80,16 +83,120 @@ impl TeardownOptions {
 /// A host id that no host has.
 const NONEXISTENT_HOST: &str = "scuttle-asks-for-a-host-that-does-not-exist";
 
-/// Checks whether the user may request teardowns, with a dry run for a host that does not exist.
-/// The request passes the NATS server if there is a controller to reject it, or none at all.
+/// A decky id that no decky has.
+const NONEXISTENT_DECKY: &str = "scuttle-asks-for-a-decky-that-does-not-exist";
+
+/// The maximum number of hosts for which the permission to tear down is tried.
+const MAX_TRIED_HOSTS: usize = 500;
+
+/// The number of hosts that are tried at the same time. Lower than the number of connection events
+/// that are buffered, because each denial is an event.
+const TRIED_AT_ONCE: usize = 16;
+
+/// The hosts on which a user may tear down.
+#[derive(Debug)]
+pub(crate) enum TeardownPermission {
+    AllHosts,
+    /// Only these hosts. Of a large swarm, only the first [`MAX_TRIED_HOSTS`] hosts were tried.
+    Hosts(Vec<HostName>),
+    /// No host. The error is the server's denial of a teardown.
+    Denied(ClientError),
+}
+
+/// Finds out on which hosts the user may tear down, with dry runs for a host or a decky that does
+/// not exist. A dry run passes the NATS server if there is a controller to reject it, or none at
+/// all.
 ///
 /// # Errors
-/// [`ClientError::PermissionDenied`] if the user may not, or another error if that is unknown.
-pub(crate) async fn check_may_tear_down(client: &Client) -> Result<(), ClientError> {
+/// If the permission is unknown, because a request gets no reply.
+pub(crate) async fn query_teardown_permission(
+    client: &Client,
+) -> Result<TeardownPermission, ClientError> {
     let host = NONEXISTENT_HOST.parse().expect("a valid host id");
-    match request_plan(client, &host, None).await {
-        Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => Ok(()),
-        Err(error) => Err(error),
+    let request = dry_run_request(&host, None);
+    let reply = client.request::<TeardownPlan>(subjects::TEARDOWN, &request);
+    let denied = match reply.await {
+        Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => {
+            return Ok(TeardownPermission::AllHosts);
+        }
+        Err(denied @ ClientError::PermissionDenied { .. }) => denied,
+        Err(error) => return Err(error),
+    };
+    let hosts = find_permitted_hosts(client).await;
+    Ok(match hosts {
+        Ok(hosts) if !hosts.is_empty() => TeardownPermission::Hosts(hosts),
+        _ => TeardownPermission::Denied(denied),
+    })
+}
+
+/// Returns the hosts on whose subjects the user may request teardowns, sorted by name.
+async fn find_permitted_hosts(client: &Client) -> Result<Vec<HostName>, ClientError> {
+    let hosts = lists::list_hosts(client).await?.hosts;
+    let decky = NONEXISTENT_DECKY.parse().expect("a valid decky id");
+    let tries = hosts.into_iter().take(MAX_TRIED_HOSTS).map(|host| {
+        let request = dry_run_request(&host.host_uuid, Some(&decky));
+        async move {
+            let subject = subjects::host_teardown_subject(&host.host_uuid);
+            let reply = client.request::<TeardownPlan>(&subject, &request).await;
+            matches!(reply, Ok(_) | Err(ClientError::Rejected(_))).then_some(host.name)
+        }
+    });
+    let permitted = stream::iter(tries).buffered(TRIED_AT_ONCE);
+    let permitted = permitted.filter_map(std::future::ready);
+    let mut names: Vec<_> = permitted.collect().await;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Sends a teardown request on the subject on which the user may publish.
+///
+/// `swarm.teardown` comes first, because earlier controllers and bus directories know no other
+/// subject. The server denies it without a reply for a user who is limited to hosts, so nothing is
+/// sent twice.
+async fn send_on_permitted_subject<A: DeserializeOwned>(
+    client: &Client,
+    request: &TeardownRequest,
+) -> Result<A, ClientError> {
+    let denied = match send(client, subjects::TEARDOWN, request).await {
+        Err(denied @ ClientError::PermissionDenied { .. }) => denied,
+        reply => return reply,
+    };
+    let subject = subjects::host_teardown_subject(&request.host_uuid);
+    match send(client, &subject, request).await {
+        Err(ClientError::PermissionDenied { user, .. }) => {
+            let permitted = client.permitted_hosts().get_or_init(|| async {
+                let hosts = find_permitted_hosts(client).await;
+                hosts.unwrap_or_default()
+            });
+            match permitted.await {
+                hosts if hosts.is_empty() => Err(denied),
+                hosts => Err(ClientError::OtherHost {
+                    user,
+                    hosts: hosts.clone(),
+                }),
+            }
+        }
+        reply => reply,
+    }
+}
+
+/// Sends a teardown request that must not take effect twice.
+pub(crate) async fn request_teardown(
+    client: &Client,
+    request: &TeardownRequest,
+) -> Result<TeardownAccepted, ClientError> {
+    send_on_permitted_subject(client, request).await
+}
+
+async fn send<A: DeserializeOwned>(
+    client: &Client,
+    subject: &str,
+    request: &TeardownRequest,
+) -> Result<A, ClientError> {
+    if request.dry_run {
+        client.request(subject, request).await
+    } else {
+        client.request_idempotent(subject, request).await
     }
 }
 
@@ -99,7 +206,11 @@ pub(crate) async fn request_plan(
     host: &HostId,
     decky: Option<&DeckyId>,
 ) -> Result<TeardownPlan, ClientError> {
-    let request = TeardownRequest {
+    send_on_permitted_subject(client, &dry_run_request(host, decky)).await
+}
+
+fn dry_run_request(host: &HostId, decky: Option<&DeckyId>) -> TeardownRequest {
+    TeardownRequest {
         host_uuid: host.clone(),
         decky_id: decky.cloned(),
         timeout_s: DEFAULT_TIMEOUT_S,
@@ -107,8 +218,7 @@ pub(crate) async fn request_plan(
         expect_plan: None,
         reason: None,
         override_protection: false,
-    };
-    client.request(subjects::TEARDOWN, &request).await
+    }
 }
 
 /// Requests another teardown of a decky whose teardown failed.
@@ -141,10 +251,7 @@ pub(crate) async fn retry_teardown(
         expect_plan: Some(plan.plan),
         ..options.clone()
     };
-    let request = options.to_request(&failed.target);
-    client
-        .request_idempotent(subjects::TEARDOWN, &request)
-        .await
+    request_teardown(client, &options.to_request(&failed.target)).await
 }
 
 /// A decky whose teardown failed.

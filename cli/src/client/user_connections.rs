@@ -96,7 +96,7 @@ async fn request_page(
         () = wait_until_denied(events, CONNECTIONS_REQUEST) => Err(ClientError::PermissionDenied {
             user: client.user().to_owned(),
             subject: CONNECTIONS_REQUEST.to_owned(),
-            is_viewer: false,
+            may_read: false,
         }),
     }
 }

@@ -11,6 +11,7 @@ use scuttle_schemas::teardown::{PlanTarget, TeardownAccepted};
 use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
 use serde::Serialize;
 
+use crate::admin::user_records::UserHost;
 use crate::failure::Failure;
 
 /// The output of `scuttle init`.
@@ -33,6 +34,9 @@ pub(crate) struct UserAdded {
     pub(crate) user: String,
     /// The role of the user: `operator` or `viewer`.
     pub(crate) role: &'static str,
+    /// The hosts on which an operator who was added with `--host` may tear down. Empty for all
+    /// other users.
+    pub(crate) hosts: Vec<UserHost>,
     /// The path of the new credentials file, which is secret.
     pub(crate) credentials: String,
 }
@@ -65,6 +69,9 @@ pub(crate) struct UserEntry {
     pub(crate) role: &'static str,
     /// The name of an agent's host. Null for all other users.
     pub(crate) host_name: Option<HostName>,
+    /// The hosts on which an operator who was added with `--host` may tear down. An
+    /// operator without hosts may tear down on all. Empty for all other users.
+    pub(crate) hosts: Vec<UserHost>,
     /// The public key of the user, which identifies the user at the server.
     pub(crate) public_key: String,
     /// The time at which the credentials were created.

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use ratatui::DefaultTerminal;
 use scuttle_schemas::operations::{CancelAccepted, CancelRequest};
 use scuttle_schemas::shards::{ShardState, ShardsListRequest};
-use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownAccepted};
+use scuttle_schemas::teardown::DEFAULT_TIMEOUT_S;
 use scuttle_schemas::{HostId, OperationId, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,8 +23,8 @@ use crate::client::lists;
 use crate::client::live_view::{LiveView, ShardKey, Update};
 use crate::client::nats_client::Client;
 use crate::client::teardown::{
-    Target, TeardownOptions, check_may_tear_down, request_plan, retry_teardown,
-    select_retry_targets,
+    Target, TeardownOptions, TeardownPermission, query_teardown_permission, request_plan,
+    request_teardown, retry_teardown, select_retry_targets,
 };
 use crate::clock;
 use crate::failure::Failure;
@@ -187,9 +187,8 @@ fn apply_result(app: &mut App, result: RequestResult) {
 fn start_permission_check(client: &Client, results: &mpsc::Sender<RequestResult>) {
     let (client, results) = (client.clone(), results.clone());
     tokio::spawn(async move {
-        if let Err(error @ ClientError::PermissionDenied { .. }) =
-            check_may_tear_down(&client).await
-        {
+        // An operator who is limited to hosts sees the server's denial for another host.
+        if let Ok(TeardownPermission::Denied(error)) = query_teardown_permission(&client).await {
             // Sending fails only when the screen has been closed.
             let _ = results.send(RequestResult::Denied(error.to_string())).await;
         }
@@ -307,9 +306,7 @@ async fn tear_down(
         ..default_options()
     };
     let request = options.to_request(target);
-    let accepted: TeardownAccepted = client
-        .request_idempotent(subjects::TEARDOWN, &request)
-        .await?;
+    let accepted = request_teardown(client, &request).await?;
     Ok(RequestResult::message(
         Tone::Success,
         format!("✓ {target}: {}", accepted.detail),

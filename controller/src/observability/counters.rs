@@ -111,6 +111,7 @@ impl Cause {
             (Self::MessagesLost | Self::ServerError, Source::Connection)
             | (Self::WriteFailed, Source::AuditLog)
             | (Self::UnknownOperation, Source::Endpoint(Endpoint::AgentResults))
+            | (Self::OtherHost, Source::Endpoint(Endpoint::TeardownHost))
             | (Self::ReplySubject | Self::ReplyFailed, Source::Endpoint(_))
             | (Self::RateLimited | Self::Quarantined, Source::Progress)
             | (

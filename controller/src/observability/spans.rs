@@ -46,7 +46,7 @@ pub(crate) fn start_request(
         if !is_audited {
             return None;
         }
-        (SpanKind::Server, head.endpoint.name())
+        (SpanKind::Server, head.endpoint.action())
     };
     let subject = head.message.subject.to_string();
     let mut span = start_span(kind, name, parent.as_deref(), || {

@@ -6,7 +6,7 @@ use scuttle_core::{Input, TeardownArgs, Trace};
 use scuttle_nats::receiver::MalformedMessage;
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects;
-use scuttle_schemas::teardown::TeardownRequest;
+use scuttle_schemas::teardown::{HostTeardownRequest, TeardownRequest};
 use scuttle_schemas::{
     ErrorCode, ErrorReply, HostId, OperationId, PartitionCount, ReadErrorKind, headers, read,
 };
@@ -87,15 +87,19 @@ impl<'m> RequestHead<'m> {
         let message = self.message;
         match self.endpoint {
             Endpoint::Teardown => {
-                let request: TeardownRequest = decode_payload("teardown request", message)?;
-                Ok(Input::Teardown(TeardownArgs {
-                    operation_id: OperationId::new_for_host(new_id(), &request.host_uuid),
-                    request,
-                    requested_by: requested_by.clone(),
-                    key: headers::parse_idempotency_key(header(message, headers::MSG_ID))
-                        .map_err(|error| bad_request(&error))?,
-                    trace: parse_trace(message),
-                }))
+                let request = decode_payload("teardown request", message)?;
+                self.to_teardown(request, requested_by, new_id())
+            }
+            Endpoint::TeardownHost => {
+                let request: HostTeardownRequest = decode_payload("teardown request", message)?;
+                let host = subjects::host_teardown_token(&message.subject);
+                let host: HostId = host
+                    .and_then(|text| text.parse().ok())
+                    .ok_or_else(no_valid_host)?;
+                let request = request
+                    .with_subject_host(host.clone())
+                    .map_err(|other| names_other_host(&host, &other))?;
+                self.to_teardown(request, requested_by, new_id())
             }
             Endpoint::HostsEnroll => {
                 let host = new_id()
@@ -144,6 +148,23 @@ impl<'m> RequestHead<'m> {
                 })
             }
         }
+    }
+
+    /// Builds the input for a decoded teardown request. `new_id` is the id for the operation.
+    fn to_teardown(
+        &self,
+        request: TeardownRequest,
+        requested_by: &str,
+        new_id: Uuid,
+    ) -> Result<Input, DecodeError> {
+        let key = header(self.message, headers::MSG_ID);
+        Ok(Input::Teardown(TeardownArgs {
+            operation_id: OperationId::new_for_host(new_id, &request.host_uuid),
+            request,
+            requested_by: requested_by.to_owned(),
+            key: headers::parse_idempotency_key(key).map_err(|error| bad_request(&error))?,
+            trace: parse_trace(self.message),
+        }))
     }
 }
 
@@ -253,13 +274,18 @@ fn check_reporter(
     let host = subject_host.and_then(|text| text.parse::<HostId>().ok());
     match host {
         Some(host) if host == *payload_host => Ok(host),
-        Some(host) => Err(DecodeError {
-            cause: Cause::OtherHost,
-            error: bad_request(&format!(
-                "host_uuid {payload_host} is not {host}, the host of the subject"
-            )),
-        }),
+        Some(host) => Err(names_other_host(&host, payload_host)),
         None => Err(no_valid_host().into()),
+    }
+}
+
+/// Returns the error for a payload that names another host than the subject.
+fn names_other_host(subject_host: &HostId, payload_host: &HostId) -> DecodeError {
+    DecodeError {
+        cause: Cause::OtherHost,
+        error: bad_request(&format!(
+            "host_uuid {payload_host} is not {subject_host}, the host of the subject"
+        )),
     }
 }
 

@@ -9,6 +9,8 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 pub enum Endpoint {
     /// Requests on `swarm.teardown` to tear down a decky or a whole host.
     Teardown,
+    /// The same requests on `swarm.teardown.<host_uuid>`, for the host that the subject names.
+    TeardownHost,
     /// Requests on `swarm.operations.cancel` to cancel an operation.
     OperationsCancel,
     /// Requests on `swarm.operations.list` for a list of operations.
@@ -35,8 +37,9 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints, in the order in which their counts are listed.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Teardown,
+        Self::TeardownHost,
         Self::OperationsCancel,
         Self::OperationsList,
         Self::OperationsGet,
@@ -54,6 +57,7 @@ impl Endpoint {
     pub fn name(self) -> &'static str {
         match self {
             Self::Teardown => "teardown",
+            Self::TeardownHost => "teardown-host",
             Self::OperationsCancel => "operations-cancel",
             Self::OperationsList => "operations-list",
             Self::OperationsGet => "operations-get",
@@ -68,6 +72,15 @@ impl Endpoint {
         }
     }
 
+    /// Returns the name of the requested action in the audit log and in traces. Both subjects of
+    /// teardowns stand for the same action.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::TeardownHost => Self::Teardown.name(),
+            endpoint => endpoint.name(),
+        }
+    }
+
     /// Returns the channel on which agents send the endpoint's reports, or `None` if the endpoint
     /// takes requests from clients.
     pub fn channel(self) -> Option<AgentChannel> {
@@ -75,6 +88,7 @@ impl Endpoint {
             Self::AgentHeartbeat => Some(AgentChannel::Heartbeat),
             Self::AgentResults => Some(AgentChannel::Results),
             Self::Teardown
+            | Self::TeardownHost
             | Self::OperationsCancel
             | Self::OperationsList
             | Self::OperationsGet
@@ -92,6 +106,7 @@ impl Endpoint {
     pub fn is_change(self) -> bool {
         match self {
             Self::Teardown
+            | Self::TeardownHost
             | Self::OperationsCancel
             | Self::HostsEnroll
             | Self::HostsUpdate
@@ -111,10 +126,11 @@ impl Endpoint {
         !self.is_change() && self.channel().is_none()
     }
 
-    /// Returns the subject to subscribe to. For reports, a wildcard takes the place of the host.
+    /// Returns the subject to subscribe to. A wildcard takes the place of a host in the subject.
     pub fn subject(self) -> String {
         match self {
             Self::Teardown => subjects::TEARDOWN.to_owned(),
+            Self::TeardownHost => subjects::HOST_TEARDOWNS.to_owned(),
             Self::OperationsCancel => subjects::OPERATIONS_CANCEL.to_owned(),
             Self::OperationsList => subjects::OPERATIONS_LIST.to_owned(),
             Self::OperationsGet => subjects::OPERATIONS_GET.to_owned(),

@@ -149,6 +149,10 @@ impl Pipeline {
                 Some(assignment.owns_subject_host(host))
             }
             Endpoint::Teardown => assignment.owns_payload(&message.payload),
+            Endpoint::TeardownHost => {
+                let target = subjects::host_teardown_token(&message.subject);
+                Some(assignment.owns_subject_host(target))
+            }
             _ => None,
         };
         match is_owned {

@@ -18,9 +18,11 @@ struct Channel {
 }
 
 impl Channel {
-    /// Returns the subject as a name, for example `swarm_hosts_list` or `agent_results`.
+    /// Returns the subject as a name, for example `swarm_hosts_list`, `swarm_teardown_host` or
+    /// `agent_results`.
     fn id(&self) -> String {
-        self.subject.replace(".{host_uuid}", "").replace('.', "_")
+        let subject = self.subject.replace("agent.{host_uuid}", "agent");
+        subject.replace("{host_uuid}", "host").replace('.', "_")
     }
 
     fn reply_id(&self) -> String {
@@ -77,7 +79,8 @@ fn agent(
 
 fn channels() -> Vec<Channel> {
     let mut channels = request_channels();
-    channels.extend(broadcast_and_agent_channels());
+    channels.extend(broadcast_channels());
+    channels.extend(agent_channels());
     channels
 }
 
@@ -87,6 +90,13 @@ fn request_channels() -> Vec<Channel> {
             subjects::TEARDOWN,
             "Requests the teardown of a host or of one decky. For operators.",
             &["teardown_request"],
+            &["teardown_accepted", "teardown_plan", "error_reply"],
+        ),
+        request(
+            &subjects::HOST_TEARDOWNS.replace('*', "{host_uuid}"),
+            "Requests the teardown of the host that the subject names, or of one of its deckies. For \
+             operators, who can be limited to named hosts.",
+            &["host_teardown_request"],
             &["teardown_accepted", "teardown_plan", "error_reply"],
         ),
         request(
@@ -148,7 +158,7 @@ fn request_channels() -> Vec<Channel> {
     ]
 }
 
-fn broadcast_and_agent_channels() -> [Channel; 7] {
+fn broadcast_channels() -> [Channel; 3] {
     [
         broadcast(
             subjects::SHARDS_UPDATED,
@@ -165,6 +175,12 @@ fn broadcast_and_agent_channels() -> [Channel; 7] {
             "Announces operations that have changed. Operators and viewers subscribe.",
             &["operations_updated"],
         ),
+    ]
+}
+
+/// Returns the channels between the controller and one agent.
+fn agent_channels() -> Vec<Channel> {
+    vec![
         agent(
             AgentChannel::Commands,
             "Commands to one agent. That agent subscribes.",
@@ -247,7 +263,7 @@ fn address(channel: &Channel) -> Value {
     });
     if channel.subject.contains("{host_uuid}") {
         address["parameters"] = json!({
-            "host_uuid": { "description": "The host of the agent." },
+            "host_uuid": { "description": "The id of the host." },
         });
     }
     address
@@ -304,7 +320,7 @@ fn headers(message: &Message) -> Option<Value> {
             }),
         );
     }
-    if message.name == "teardown_request" {
+    if ["teardown_request", "host_teardown_request"].contains(&message.name) {
         properties.insert(
             MSG_ID.to_owned(),
             json!({

@@ -55,6 +55,7 @@ pub struct Message {
 /// The messages of the protocol, each with functions that generate its schema and decode it.
 pub const MESSAGES: &[Message] = &[
     request::<teardown::TeardownRequest>("teardown_request"),
+    request::<teardown::HostTeardownRequest>("host_teardown_request"),
     reply::<teardown::TeardownAccepted>("teardown_accepted"),
     reply::<teardown::TeardownPlan>("teardown_plan"),
     request::<operations::CancelRequest>("cancel_request"),

@@ -15,12 +15,16 @@ pub const MAX_TIMEOUT_S: u32 = 86_400;
 pub const DEFAULT_TIMEOUT_S: u32 = 600;
 
 /// A request to tear down one decky or a whole host.
+///
+/// `H` is the type of the host: an id on `swarm.teardown`, and optional in a
+/// [`HostTeardownRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct TeardownRequest {
-    /// The id of the host whose deckies to tear down.
-    pub host_uuid: HostId,
+pub struct TeardownRequest<H = HostId> {
+    /// The id of the host whose deckies to tear down. May be absent or null if the subject names
+    /// the host.
+    pub host_uuid: H,
     /// The id of the decky to tear down. Absent or null for the whole host: all its deckies and
     /// their networks.
     #[serde(default)]
@@ -46,6 +50,30 @@ pub struct TeardownRequest {
     /// rejected. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub override_protection: bool,
+}
+
+/// A request to tear down one decky or all of the host that the subject names.
+pub type HostTeardownRequest = TeardownRequest<Option<HostId>>;
+
+impl HostTeardownRequest {
+    /// Turns the request into one on `swarm.teardown`, with the host that the subject names.
+    ///
+    /// # Errors
+    /// If the request names another host, which the error contains.
+    pub fn with_subject_host(self, host: HostId) -> Result<TeardownRequest, HostId> {
+        if let Some(other) = self.host_uuid.filter(|other| *other != host) {
+            return Err(other);
+        }
+        Ok(TeardownRequest {
+            host_uuid: host,
+            decky_id: self.decky_id,
+            timeout_s: self.timeout_s,
+            dry_run: self.dry_run,
+            expect_plan: self.expect_plan,
+            reason: self.reason,
+            override_protection: self.override_protection,
+        })
+    }
 }
 
 fn default_timeout() -> u32 {

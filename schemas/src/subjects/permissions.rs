@@ -1,9 +1,21 @@
-//! The `JetStream` subjects for the permissions of a controller.
+//! The subjects for the permissions of users that no message type lists: the `JetStream` subjects
+//! of a controller, and the subjects of an operator who is limited to hosts.
 
+use crate::subjects::requests::HOST_TEARDOWNS;
 use crate::subjects::storage::{
     ALL_JOURNALS, LEASES_BUCKET, NAMES_BUCKET, SNAPSHOTS_BUCKET, journal_stream_name,
 };
 use crate::types::partition::PartitionCount;
+
+/// The name of the tags that list the hosts of a user in the user's NATS token.
+pub const HOST_TAG: &str = "host";
+
+/// Returns the subjects of teardowns on the hosts of one user, for the permissions of a NATS scoped
+/// signing key. The NATS server replaces the placeholder with the value of each [`HOST_TAG`] in the
+/// user's token, and leaves the subject out if the token has none.
+pub fn tagged_host_teardowns() -> String {
+    HOST_TEARDOWNS.replace('*', &format!("{{{{tag({HOST_TAG})}}}}"))
+}
 
 /// Returns the subjects that a controller with a replicated store may publish to `JetStream`.
 ///

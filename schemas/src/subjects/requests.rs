@@ -1,7 +1,11 @@
 //! The subjects of requests from clients.
 
+use crate::types::ids::HostId;
+
 /// The subject of requests to tear down one decky or a whole host.
 pub const TEARDOWN: &str = "swarm.teardown";
+/// The wildcard subject of the requests that [`host_teardown_subject`] describes.
+pub const HOST_TEARDOWNS: &str = "swarm.teardown.*";
 /// The subject of requests to cancel a queued operation.
 pub const OPERATIONS_CANCEL: &str = "swarm.operations.cancel";
 /// The subject of requests for one page of the operations.
@@ -33,5 +37,37 @@ pub const CHANGE_REQUESTS: [&str; 6] = [
 ];
 /// The subjects of requests that only read. Operators and viewers may send these requests.
 pub const READ_REQUESTS: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];
+/// The prefix of [`HOST_TEARDOWNS`].
+const HOST_TEARDOWN_PREFIX: &str = "swarm.teardown.";
+
+/// Returns the subject of requests to tear down one decky or all of a host. With the host in the
+/// subject, the permissions of the NATS server can limit an operator to named hosts.
+pub fn host_teardown_subject(host: &HostId) -> String {
+    format!("{HOST_TEARDOWN_PREFIX}{host}")
+}
+
+/// Returns the part of a [`host_teardown_subject`] that names the host, without checking that it
+/// is a valid id. Returns `None` for any other subject.
+pub fn host_teardown_token(subject: &str) -> Option<&str> {
+    let token = subject.strip_prefix(HOST_TEARDOWN_PREFIX)?;
+    (!token.contains('.')).then_some(token)
+}
+
 /// The wildcard subject of all requests, for the permissions of the controller.
 pub const ALL_REQUESTS: &str = "swarm.>";
+
+#[cfg(test)]
+mod tests {
+    use super::{HOST_TEARDOWNS, TEARDOWN, host_teardown_subject, host_teardown_token};
+
+    #[test]
+    fn the_subject_of_a_host_teardown_names_its_host() {
+        let subject = host_teardown_subject(&"worker-a".parse().expect("valid"));
+        assert_eq!(subject, "swarm.teardown.worker-a");
+        assert_eq!(host_teardown_token(&subject), Some("worker-a"));
+        assert_eq!(HOST_TEARDOWNS, format!("{TEARDOWN}.*"));
+        for other in [TEARDOWN, "swarm.teardown.a.b", "swarm.teardowns.a"] {
+            assert_eq!(host_teardown_token(other), None, "{other}");
+        }
+    }
+}

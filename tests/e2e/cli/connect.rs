@@ -95,6 +95,6 @@ async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -
     viewer
         .run(&arguments)
         .await?
-        .expect_failure(4, &["viewer is a viewer and cannot cancel operations"])?;
+        .expect_failure(4, &["viewer may read, but cannot cancel operations"])?;
     Ok(())
 }

@@ -203,3 +203,61 @@ async fn each_json_line_is_written_when_its_teardown_has_ended() -> TestResult {
     assert!(process.wait_for_exit().await?.success());
     Ok(())
 }
+
+#[tokio::test]
+async fn the_wait_command_reports_operations_as_the_option_does() -> TestResult {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
+    let first = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let second = cluster.operator.tear_down(&agent.host, "decky-02").await?;
+    let [first, second] = [first, second].map(|reply| reply.operation_id);
+    agent.report_success(first, &["decky-01"]).await?;
+    cluster.operator.wait_for_end(first).await?;
+    let ids = [first, second].map(|id| id.to_string());
+
+    // An operation that has ended is reported at once.
+    let ended = cli.run(&["wait", &ids[0]]).await?;
+    let shown = ended.expect_success()?;
+    assert!(
+        shown.contains("✓ succeeded") && shown.contains("worker-a/decky-01"),
+        "{shown}"
+    );
+    let ended = cli
+        .run(&["wait", &ids[0], &ids[1], "--timeout", "1s"])
+        .await?;
+    assert_eq!(ended.code, 5, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("Not ended within 1 s; the teardown continues")
+            && ended.stderr.contains(&ids[1]),
+        "{ended:?}"
+    );
+
+    // The ids may be shortened as far as they differ, and repeated.
+    let common = ids[0]
+        .bytes()
+        .zip(ids[1].bytes())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let prefix = &ids[1][..(common + 1).max(4)];
+    let arguments = ["wait", prefix, &ids[0], &ids[1]];
+    let (answer, done) = tokio::join!(cli.run_json(&arguments, 1, "cli/teardowns"), async {
+        let busy = vec![failed_shard("decky-02", "busy")];
+        agent.report_failure(second, "busy", busy).await
+    });
+    done?;
+    let answer = answer?;
+    let states: Vec<_> = (0..3)
+        .map(|row| answer["teardowns"][row]["operation"]["state"].as_str())
+        .collect();
+    assert_eq!(states, [Some("succeeded"), Some("failed"), None]);
+
+    let unknown = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
+    let ended = cli.run(&["wait", unknown]).await?;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    Ok(())
+}

@@ -49,6 +49,7 @@ async fn every_request_subject_is_an_endpoint_with_its_own_name() -> TestResult 
         [AgentChannel::Heartbeat, AgentChannel::Results].map(AgentChannel::wildcard_subject);
     for subject in [
         subjects::TEARDOWN,
+        subjects::HOST_TEARDOWNS,
         subjects::HOSTS_ENROLL,
         subjects::HOSTS_LIST,
         subjects::SHARDS_LIST,

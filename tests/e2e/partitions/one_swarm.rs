@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList, ShardsUpdated};
 use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{ErrorCode, OperationId, subjects};
 use scuttle_tests::clients::broadcasts::{Broadcast, Broadcasts};
 use scuttle_tests::clients::replica_view::{ReplicaView, clear_revisions};
@@ -108,7 +109,9 @@ async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
         assert_eq!(ended.state, OperationState::Succeeded);
         assert_eq!(cluster.operator.shard_states(&host).await?, "d2 running");
 
-        let accepted = cluster.operator.tear_down(&host, "d2").await?;
+        let subject = subjects::host_teardown_subject(&host);
+        let body = json!({ "decky_id": "d2" });
+        let accepted: TeardownAccepted = cluster.operator.request(&subject, &body).await?;
         let id = json!({ "operation_id": accepted.operation_id });
         let reply: Value = cluster
             .operator

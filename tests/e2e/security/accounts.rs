@@ -261,7 +261,7 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
     let agent = bus.enroll("worker-a").await?;
     let agent = agent.to_str().context("the path is not UTF-8")?;
     for (creds, denied) in [
-        (vera, "vera is a viewer and cannot enroll hosts"),
+        (vera, "vera may read, but cannot enroll hosts"),
         (agent, "worker-a cannot enroll hosts"),
     ] {
         let arguments = ["enroll", "worker-b", "--nats-creds", creds];
@@ -272,7 +272,7 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
     let arguments = ["decommission", "worker-a", "--yes", "--nats-creds", vera];
     bus.run_scuttle(&arguments)
         .await?
-        .expect_failure(4, &["vera is a viewer and cannot decommission hosts"])?;
+        .expect_failure(4, &["vera may read, but cannot decommission hosts"])?;
     bus.run_scuttle(&["decommission", "worker-z", "--yes"])
         .await?
         .expect_failure(3, &["worker-z"])?;
@@ -368,7 +368,7 @@ async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> Te
             seeds.push(seed.with_context(|| path.display().to_string())?.to_owned());
         }
     }
-    assert_eq!(seeds.len(), 7 + 3);
+    assert_eq!(seeds.len(), 8 + 3);
     let mut open = output;
     for folder in ["server", "accounts"] {
         for entry in fs::read_dir(bus.join(folder))? {

@@ -5,6 +5,7 @@ mod accounts;
 mod bus_directory;
 mod install_page;
 mod jetstream_permissions;
+mod limited_operators;
 mod logins;
 mod permissions;
 mod requested_by;

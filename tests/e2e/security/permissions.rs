@@ -25,6 +25,7 @@ const HOSTS: [(char, &str); 2] = [('A', "worker-a"), ('B', "worker-b")];
 /// - C: the controller
 /// - A and B: the agents of worker-a and worker-b
 /// - O: an operator
+/// - L: an operator who is limited to worker-a
 /// - V: a viewer
 /// - S: the simulator, which may report for every host and exists only in `nats.conf`
 ///
@@ -82,8 +83,13 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
     let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
     let mut rows = Vec::new();
     rows.extend(subjects::CHANGE_REQUESTS.map(|subject| row(subject, "O", "C")));
-    rows.extend(subjects::READ_REQUESTS.map(|subject| row(subject, "OV", "C")));
-    rows.extend(subjects::BROADCASTS.map(|subject| row(subject, "C", "OV")));
+    rows.extend(subjects::READ_REQUESTS.map(|subject| row(subject, "OLV", "C")));
+    rows.extend(subjects::BROADCASTS.map(|subject| row(subject, "C", "OLV")));
+    for (host, publishers) in [(&own, "OL"), (&other, "O")] {
+        let subject = subjects::host_teardown_subject(host);
+        rows.push(row(&subject, publishers, "C"));
+        rows.push(row(&subject, publishers, "C").with_pattern(subjects::HOST_TEARDOWNS));
+    }
     rows.push(row(&AgentChannel::Commands.subject(&own), "C", "AS"));
     rows.push(row(&AgentChannel::Commands.subject(&other), "C", "BS"));
     for report in REPORTS {
@@ -99,7 +105,7 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
         rows.push(row(&subject, "C", subscribers));
         rows.push(row(&subject, "C", subscribers).with_pattern(&format!("{inbox}.>")));
     }
-    for (user, subscribers) in [("operator", "OS"), ("viewer", "VS")] {
+    for (user, subscribers) in [("operator", "OS"), ("limited", "LS"), ("viewer", "VS")] {
         let inbox = subjects::inbox_prefix(user);
         rows.push(row(&format!("{inbox}.1"), "c", subscribers));
         rows.push(row(&format!("{inbox}.1"), "", subscribers).with_pattern(&format!("{inbox}.>")));
@@ -108,8 +114,8 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
     for broadcast in subjects::BROADCASTS {
         rows.push(row(&subjects::diverted_subject(broadcast), "", ""));
     }
-    rows.push(row("$SRV.PING", "OV", "C"));
-    rows.push(row(subjects::CONTROLLER_PING, "COV", "C"));
+    rows.push(row("$SRV.PING", "OLV", "C"));
+    rows.push(row(subjects::CONTROLLER_PING, "COLV", "C"));
     rows.push(row(subjects::TEARDOWN, "O", "C").with_pattern(subjects::ALL_REQUESTS));
     rows
 }
@@ -313,7 +319,7 @@ async fn check_cell(
         };
         // The accounts of operators and viewers divert what their users publish on a broadcast
         // subject.
-        let is_diverted = subjects::BROADCASTS.contains(&subject.as_str()) && "OV".contains(role);
+        let is_diverted = subjects::BROADCASTS.contains(&subject.as_str()) && "OLV".contains(role);
         let denied = match direction {
             Direction::Publish if is_diverted => subjects::diverted_subject(subject),
             _ => subject.clone(),
@@ -422,7 +428,7 @@ async fn check_contained(
     match direction {
         Direction::Publish => {
             let mut subscriptions = Vec::new();
-            for user in ['O', 'V']
+            for user in ['O', 'L', 'V']
                 .iter()
                 .filter(|who| row.subscribers.contains(**who))
             {
@@ -459,35 +465,60 @@ async fn check_contained(
     Ok(())
 }
 
-/// Adds users for the two hosts to `nats.conf`, as the comment in that file describes.
-fn add_host_users(configuration: &str) -> String {
-    let is_example = |line: &&str| {
-        line.starts_with("      #   ")
-            || line.starts_with("      # {")
-            || line.starts_with("      # }")
-    };
-    let example: Vec<&str> = configuration.lines().filter(is_example).collect();
-    assert!(example.len() > 5, "the example of nats.conf: {example:?}");
-    let example = example.join("\n").replace("      # ", "      ");
-    let users: String = HOSTS
-        .iter()
-        .map(|(_, name)| {
-            let user = example.replace("worker-a", name).replace("HOST_UUID", name);
-            user.replace(
-                "$SCUTTLE_AGENT_WORKER_A_PASSWORD",
-                &format!("\"{}\"", password_of(name)),
-            ) + "\n"
-        })
-        .collect();
-    let (before, after) = configuration
-        .split_once(&example_insertion_point())
-        .expect("nats.conf has the example");
-    format!("{before}{users}{}{after}", example_insertion_point())
+/// Adds users for the two hosts, and an operator who is limited to the first, to `nats.conf`, as
+/// the comments in that file describe.
+fn add_users(configuration: &str) -> String {
+    let agents = HOSTS.map(|(_, name)| {
+        let user = AGENT_EXAMPLE.uncomment(configuration);
+        let user = user.replace("worker-a", name).replace("HOST_UUID", name);
+        set_password(&user, "$SCUTTLE_AGENT_WORKER_A_PASSWORD", name)
+    });
+    let limited = OPERATOR_EXAMPLE.uncomment(configuration);
+    let limited = limited
+        .replace("bob", LIMITED)
+        .replace("HOST_UUID", "worker-a");
+    let limited = set_password(&limited, "$SCUTTLE_OPERATOR_BOB_PASSWORD", LIMITED);
+    let configuration = AGENT_EXAMPLE.insert_before(configuration, &agents.concat());
+    OPERATOR_EXAMPLE.insert_before(&configuration, &limited)
 }
 
-fn example_insertion_point() -> String {
-    "      # A real host gets a separate user".to_owned()
+/// A commented-out user in `nats.conf`.
+struct Example {
+    /// The beginning of the comment.
+    start: &'static str,
 }
+
+const AGENT_EXAMPLE: Example = Example {
+    start: "      # A real host gets a separate user",
+};
+const OPERATOR_EXAMPLE: Example = Example {
+    start: "      # An operator who may tear down only on named hosts",
+};
+
+impl Example {
+    /// Returns the lines of the user, without the signs of a comment.
+    fn uncomment(&self, configuration: &str) -> String {
+        let (_, rest) = configuration.split_once(self.start).expect("the example");
+        let comment = rest.lines().skip(1);
+        let comment = comment.take_while(|line| line.starts_with("      # "));
+        let lines: Vec<&str> = comment.skip_while(|line| *line != "      # {").collect();
+        assert!(lines.len() > 5, "the example of nats.conf: {lines:?}");
+        lines.join("\n").replace("      # ", "      ") + "\n"
+    }
+
+    fn insert_before(&self, configuration: &str, users: &str) -> String {
+        let (before, after) = configuration.split_once(self.start).expect("the example");
+        format!("{before}{users}{}{after}", self.start)
+    }
+}
+
+fn set_password(user: &str, variable: &str, name: &str) -> String {
+    assert!(user.contains(variable), "{user}");
+    user.replace(variable, &format!("\"{}\"", password_of(name)))
+}
+
+/// The name of the operator who is limited to worker-a.
+const LIMITED: &str = "limited";
 
 fn password_of(name: &str) -> String {
     format!("secret-of-{name}")
@@ -495,7 +526,7 @@ fn password_of(name: &str) -> String {
 
 #[tokio::test]
 async fn every_permission_holds_with_nats_conf() -> TestResult {
-    let nats = Nats::start_with(add_host_users).await?;
+    let nats = Nats::start_with(add_users).await?;
     let mut clients = Clients::new();
     for (letter, role) in [
         ('C', Role::Controller),
@@ -504,15 +535,15 @@ async fn every_permission_holds_with_nats_conf() -> TestResult {
     ] {
         clients.insert(letter, Client::connect(&nats, role).await?);
     }
-    for (letter, name) in HOSTS {
-        let prefix = subjects::agent_inbox_prefix(&name.parse()?);
+    for (letter, name) in HOSTS.into_iter().chain([('L', LIMITED)]) {
+        let prefix = subjects::inbox_prefix(name);
         let options =
             async_nats::ConnectOptions::with_user_and_password(name.into(), password_of(name));
         let options = options.custom_inbox_prefix(prefix);
         clients.insert(letter, Client::connect_with(options, &nats.url()).await?);
     }
     clients.insert('S', Client::connect(&nats, Role::Agents).await?);
-    check("nats.conf", "CAOVS", &clients).await
+    check("nats.conf", "CAOLVS", &clients).await
 }
 
 /// The hosts and users are created by `scuttle enroll` and `scuttle user add`.
@@ -525,6 +556,10 @@ async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
         let creds = bus.enroll(name).await?;
         clients.insert(letter, bus.connect_agent(&creds, &name.parse()?).await?);
     }
+    let limited = [
+        "user", "add", LIMITED, "--role", "operator", "--host", "worker-a",
+    ];
+    bus.run_scuttle(&limited).await?.expect_success()?;
     // The test replies in place of the controller.
     controller.kill().await?;
     clients.insert('C', bus.connect(&bus.credentials("controller")).await?);
@@ -533,12 +568,14 @@ async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
         bus.connect(&bus.add_user("operator", "operator").await?)
             .await?,
     );
+    let limited = bus.path(&format!("{LIMITED}.creds"));
+    clients.insert('L', bus.connect(&limited).await?);
     clients.insert(
         'V',
         bus.connect(&bus.add_user("viewer", "viewer").await?)
             .await?,
     );
-    check("scuttle init", "CAOV", &clients).await
+    check("scuttle init", "CAOLV", &clients).await
 }
 
 /// Requests on `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` reach the controller.

@@ -4,5 +4,6 @@
 mod concurrent_teardowns;
 mod deadlines;
 mod delivery;
+mod host_subject;
 mod new_deployments;
 mod requests;

@@ -217,6 +217,10 @@ impl Permission {
 pub(crate) struct User {
     /// The public key of the account to which the user belongs.
     pub(crate) issuer_account: String,
+    /// Values for the placeholders in the permissions of the signing key's scope, such as
+    /// `host:worker-a`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
     #[serde(flatten)]
     pub(crate) kind: Kind,
 }

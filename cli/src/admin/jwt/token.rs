@@ -98,6 +98,7 @@ mod tests {
         let (account, user) = (KeyPair::new_account(), KeyPair::new_user());
         let nats = User {
             issuer_account: account.public_key(),
+            tags: Vec::new(),
             kind: Kind::user(),
         };
         let claims = Claims::new("alice", user.public_key(), 7, nats);

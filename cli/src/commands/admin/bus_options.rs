@@ -38,10 +38,22 @@ impl BusOptions {
     /// Opens the bus directory, and returns it with the NATS connection settings. The default login
     /// is the directory's admin user.
     pub(super) fn open(&self) -> Result<(Keystore, Connection), Failure> {
-        let root = self.directory.path();
-        let keystore = Keystore::open(root)?;
-        let connection = self.nats.resolve_in(root, true)?;
-        Ok((keystore, connection))
+        Ok((self.open_directory()?, self.connection()?))
+    }
+
+    /// Opens the bus directory alone, for a command that may not need a connection.
+    pub(super) fn open_directory(&self) -> Result<Keystore, Failure> {
+        Ok(Keystore::open(self.root())?)
+    }
+
+    /// Returns the path of the bus directory.
+    pub(super) fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the NATS connection settings. The default login is the directory's admin user.
+    pub(super) fn connection(&self) -> Result<Connection, Failure> {
+        Ok(self.nats.resolve_in(self.root(), true)?)
     }
 
     /// Opens the bus directory. Returns `None` in its place if the swarm has no bus directory.

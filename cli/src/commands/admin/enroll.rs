@@ -14,7 +14,7 @@ use crate::admin::accounts::AccountName;
 use crate::admin::files::FileError;
 use crate::admin::keystore::Keystore;
 use crate::admin::roles::Role;
-use crate::admin::user_records::{self, PreparedUser, UserRecord, UserRecordError};
+use crate::admin::user_records::{self, NewUserHosts, PreparedUser, UserRecord, UserRecordError};
 use crate::client::connection::Connection;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -163,7 +163,7 @@ impl Enroll {
                 "host {name} ({host}) already has credentials, created {last}; --renew creates new ones and revokes the old"
             )));
         }
-        new_user.create(host.as_str(), Some(name.clone()))?;
+        new_user.create(host.as_str(), NewUserHosts::Agent(name.clone()))?;
         if !old.is_empty() {
             revoke_users(keystore, AccountName::Scuttle, &old, connection).await?;
             eprintln!("The old credentials of the host are revoked.");

@@ -19,7 +19,7 @@ use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, KeyName, Keystore, K
 use crate::admin::roles::Role;
 use crate::admin::server_address::ServerAddress;
 use crate::admin::server_config::{ServerConfig, ServerTls};
-use crate::admin::user_records::PreparedUser;
+use crate::admin::user_records::{NewUserHosts, PreparedUser};
 use crate::clock::{now, to_unix_seconds};
 use crate::failure::Failure;
 use crate::output::format::Format;
@@ -203,7 +203,7 @@ impl Init {
             (Role::Operator, ADMIN_USER),
         ] {
             let file = keystore.credentials(user);
-            PreparedUser::new(&keystore, role, &file)?.create(user, None)?;
+            PreparedUser::new(&keystore, role, &file)?.create(user, NewUserHosts::None)?;
         }
         Ok(())
     }

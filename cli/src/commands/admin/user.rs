@@ -6,18 +6,25 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
+use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, HostName};
 
-use super::bus_options::{BusOptions, DirectoryOption, explain_existing_file, quote_for_shell};
+use super::bus_options::{BusOptions, explain_existing_file, quote_for_shell};
 use crate::admin::accounts::AccountName;
 use crate::admin::files;
-use crate::admin::keystore::{ADMIN_USER, Keystore};
+use crate::admin::keystore::{ADMIN_USER, KeyName, Keystore};
 use crate::admin::roles::Role;
 use crate::admin::server_address::ServerAddress;
-use crate::admin::user_records::{self, PreparedUser, UserRecord};
+use crate::admin::user_records::{
+    self, MAX_USER_HOSTS, NewUserHosts, PreparedUser, UserHost, UserRecord,
+};
+use crate::client::lists;
+use crate::client::nats_client::Client;
 use crate::client::revoke::revoke_users;
+use crate::client::teardown::format_host;
 use crate::client::user_connections::query_last_seen;
 use crate::clock;
+use crate::commands::shell::candidates;
 use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::{UserAdded, UserEntry, UserRemoved, Users};
@@ -47,6 +54,7 @@ enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle user add alice --role operator
+  scuttle user add bob --role operator --host worker-a --host worker-b
   scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
     /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 _ -. The
@@ -58,12 +66,18 @@ struct Add {
     /// Role of the user.
     #[arg(long)]
     role: UserRole,
+    /// Host (name or ID) on which an operator may tear down; can be repeated. The operator may list
+    /// and watch everything, and change nothing else: not cancel operations, and not enroll, change
+    /// or decommission hosts. The hosts of a user cannot be changed: remove the user, and add it
+    /// again.
+    #[arg(long = "host", value_name = "HOST", add = candidates::complete_hosts())]
+    hosts: Vec<String>,
     /// Credentials file to write. Defaults to NAME.creds in the current directory. For `admin`,
     /// defaults to the file in the bus directory that every command logs in with.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    directory: DirectoryOption,
+    bus: BusOptions,
 }
 
 fn parse_user_name(text: &str) -> Result<HostId, String> {
@@ -75,7 +89,7 @@ fn parse_user_name(text: &str) -> Result<HostId, String> {
 /// A role that `scuttle user add` can assign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum UserRole {
-    /// May do everything.
+    /// May do everything. With --host, may tear down on these hosts only.
     Operator,
     /// May list and watch, but change nothing.
     Viewer,
@@ -113,7 +127,7 @@ struct Remove {
 impl User {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         match self.verb {
-            Verb::Add(verb) => verb.run(format),
+            Verb::Add(verb) => verb.run(format).await,
             Verb::List(verb) => verb.run(format).await,
             Verb::Remove(verb) => verb.run(format).await,
         }
@@ -121,10 +135,10 @@ impl User {
 }
 
 impl Add {
-    fn run(self, format: Format) -> Result<(), Failure> {
+    async fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
-        let root = self.directory.path();
-        let keystore = Keystore::open(root)?;
+        let role = self.check_role()?;
+        let keystore = self.bus.open_directory()?;
         let is_taken = user_records::list_active(&keystore)?
             .iter()
             .any(|user| user.user == name);
@@ -133,20 +147,24 @@ impl Add {
                 "cannot add the user {name}: the name is taken; choose another name, or remove that user first"
             )));
         }
+        let hosts = match role {
+            Role::HostOperator => {
+                require_role_key(&keystore, self.bus.root())?;
+                NewUserHosts::Limited(self.resolve_hosts().await?)
+            }
+            _ => NewUserHosts::None,
+        };
         let out = self.out.unwrap_or_else(|| match name {
             ADMIN_USER => keystore.credentials(ADMIN_USER),
             name => format!("{name}.creds").into(),
         });
-        let address = ServerAddress::read(root)?;
-        let role = match self.role {
-            UserRole::Operator => Role::Operator,
-            UserRole::Viewer => Role::Viewer,
-        };
+        let address = ServerAddress::read(self.bus.root())?;
         let prepared = PreparedUser::new(&keystore, role, &out).map_err(explain_existing_file)?;
-        prepared.create(name, None)?;
+        let record = prepared.create(name, hosts)?;
         let output = UserAdded {
-            user: name.to_owned(),
-            role: role.name(),
+            user: record.user,
+            role: user_role_name(role),
+            hosts: record.hosts,
             credentials: out.display().to_string(),
         };
         // The login of the bus directory itself is not for another person.
@@ -156,6 +174,65 @@ impl Add {
             print_hand_over(&out, &address);
         }
         format.write_one(&output, || output.credentials.clone())
+    }
+
+    /// Returns the role that the options select, and checks that the hosts fit it.
+    fn check_role(&self) -> Result<Role, Failure> {
+        match (self.role, self.hosts.len()) {
+            (UserRole::Operator, 0) => Ok(Role::Operator),
+            (UserRole::Viewer, 0) => Ok(Role::Viewer),
+            (UserRole::Viewer, _) => Err(Failure::Usage(
+                "--host limits an operator: leave it out for a viewer, who sees all hosts"
+                    .to_owned(),
+            )),
+            (UserRole::Operator, 1..=MAX_USER_HOSTS) => Ok(Role::HostOperator),
+            (UserRole::Operator, count) => Err(Failure::Usage(format!(
+                "--host is given {count} times, and a user has at most {MAX_USER_HOSTS} hosts: add several users"
+            ))),
+        }
+    }
+
+    /// Finds the hosts of the user in the controller's list.
+    async fn resolve_hosts(&self) -> Result<Vec<UserHost>, Failure> {
+        let client = Client::connect(&self.bus.connection()?).await?;
+        let mut hosts: Vec<UserHost> = Vec::new();
+        for name_or_id in &self.hosts {
+            let host = lists::resolve_host(&client, name_or_id).await?;
+            if host.status == HostStatus::Decommissioned {
+                return Err(Failure::Conflict(format!(
+                    "host {} is decommissioned: leave it out, or enroll it again first",
+                    format_host(&host.name, &host.host_uuid)
+                )));
+            }
+            if hosts.iter().all(|known| known.host_uuid != host.host_uuid) {
+                hosts.push(UserHost {
+                    host_uuid: host.host_uuid,
+                    host_name: host.name,
+                });
+            }
+        }
+        Ok(hosts)
+    }
+}
+
+/// Fails if the bus directory in `root` has no key for operators who are limited to hosts.
+fn require_role_key(keystore: &Keystore, root: &Path) -> Result<(), Failure> {
+    if keystore.has_key(KeyName::Role(Role::HostOperator)) {
+        return Ok(());
+    }
+    Err(Failure::Conflict(format!(
+        "cannot limit a user to hosts: an earlier version of scuttle created {}, without the signing key and the exports \
+         that this needs; create a new directory with `scuttle init --dir NEW`, start the server with it, and enroll each \
+         host (`scuttle enroll NAME --host-uuid ID`) and add each user again",
+        root.display()
+    )))
+}
+
+/// Returns the name of a role as `scuttle user add` takes it.
+fn user_role_name(role: Role) -> &'static str {
+    match role {
+        Role::HostOperator => Role::Operator.name(),
+        role => role.name(),
     }
 }
 
@@ -197,8 +274,9 @@ impl List {
         let entry = |record: UserRecord| UserEntry {
             last_seen: last_seen.get(&record.public_key).copied(),
             user: record.user,
-            role: record.role.name(),
+            role: user_role_name(record.role),
             host_name: record.host_name,
+            hosts: record.hosts,
             public_key: record.public_key,
             created_at: record.at,
         };
@@ -219,12 +297,14 @@ fn build_table(users: &[UserEntry]) -> Table {
     ]);
     let now = clock::now();
     for user in users {
-        let host = user.host_name.as_ref().map_or("", |name| name.as_str());
+        let names = user.hosts.iter().map(|host| &host.host_name);
+        let names = user.host_name.iter().chain(names);
+        let hosts: Vec<_> = names.map(HostName::as_str).collect();
         let last_seen = user.last_seen.map(|at| format_relative(at, now));
         table.add_row([
             user.user.as_str().into(),
             user.role.into(),
-            host.into(),
+            hosts.join(", ").into(),
             format_relative(user.created_at, now).into(),
             last_seen.unwrap_or_default().into(),
         ]);
@@ -232,13 +312,14 @@ fn build_table(users: &[UserEntry]) -> Table {
     table
 }
 
+/// The roles of the users that `scuttle user add` creates.
+const USER_ROLES: [Role; 3] = [Role::Operator, Role::HostOperator, Role::Viewer];
+
 impl Remove {
     async fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
         let (keystore, connection) = self.bus.open()?;
-        let is_named = |user: &UserRecord| {
-            user.user == name && matches!(user.role, Role::Operator | Role::Viewer)
-        };
+        let is_named = |user: &UserRecord| user.user == name && USER_ROLES.contains(&user.role);
         let roles: Vec<Role> = user_records::list_all(&keystore)?
             .iter()
             .filter(|user| is_named(user))
@@ -261,7 +342,7 @@ impl Remove {
         let mut revoked = 0;
         // Users of different roles, if the name was used again. The server is updated even if none
         // is left to revoke, because an earlier update may have failed.
-        for role in [Role::Operator, Role::Viewer] {
+        for role in USER_ROLES {
             if !roles.contains(&role) {
                 continue;
             }

@@ -16,12 +16,12 @@ use super::durability::{check_durability, describe_missing_majority, query_serve
 use super::findings::Findings;
 use super::journal::check_journal;
 use super::record::check_record;
-use crate::client::client_error::ClientError;
+use crate::client::client_error::{ClientError, format_hosts};
 use crate::client::connection::Connection;
 use crate::client::controllers::{ControllerInfo, list_controllers};
 use crate::client::lists;
 use crate::client::nats_client::{Client, wait_until_denied};
-use crate::client::teardown::check_may_tear_down;
+use crate::client::teardown::{TeardownPermission, query_teardown_permission};
 use crate::clock;
 use crate::output::style;
 
@@ -168,11 +168,7 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
         .collect();
     let listed = lists::list_hosts(client).await.map(|_| ());
     let may_list = !matches!(listed, Err(ClientError::PermissionDenied { .. }));
-    let may_change = match check_may_tear_down(client).await {
-        Err(ClientError::PermissionDenied { .. }) => Some(false),
-        Ok(()) => Some(true),
-        Err(_) => None,
-    };
+    let may_change = query_teardown_permission(client).await;
     let user = client.user();
     match (may_list, may_change) {
         (false, _) => findings.fail(
@@ -187,15 +183,22 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
             format!("{user} may list, but not subscribe to {}", denied.join(", ")),
             "allow those subscriptions: without them, --wait polls only now and then, and watch shows no changes",
         ),
-        (true, Some(true)) => findings.ok(
+        (true, Ok(TeardownPermission::AllHosts)) => findings.ok(
             "permissions",
             format!("{user} is an operator: may list, watch and change"),
         ),
-        (true, Some(false)) => findings.ok(
+        (true, Ok(TeardownPermission::Hosts(hosts))) => findings.ok(
+            "permissions",
+            format!(
+                "{user} is an operator for {}: may list and watch everything, and tear down there",
+                format_hosts(&hosts)
+            ),
+        ),
+        (true, Ok(TeardownPermission::Denied(_))) => findings.ok(
             "permissions",
             format!("{user} is a viewer: may list and watch, but not change"),
         ),
-        (true, None) => findings.warn(
+        (true, Err(_)) => findings.warn(
             "permissions",
             format!("{user} may list; it is unknown whether {user} may also change"),
             "run `scuttle doctor` again when the controller answers",

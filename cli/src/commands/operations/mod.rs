@@ -7,3 +7,4 @@ pub(crate) mod retry;
 mod submit;
 pub(crate) mod teardown;
 mod wait;
+pub(crate) mod wait_command;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
 
-use super::submit::report_replies;
+use super::submit::{Waiting, report_replies};
 use crate::client::connection::ConnectionArgs;
 use crate::client::lists;
 use crate::client::nats_client::Client;
@@ -105,7 +105,8 @@ impl Retry {
             .map(|decky| retry_teardown(&client, decky, &options));
         let replies = join_all(requests).await;
         let targets: Vec<_> = failed.into_iter().map(|decky| decky.target).collect();
-        report_replies(&client, format, &targets, replies, self.wait).await
+        let waiting = Waiting::from_option(self.wait);
+        report_replies(&client, format, &targets, replies, waiting).await
     }
 }
 

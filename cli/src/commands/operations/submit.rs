@@ -2,16 +2,19 @@
 //! retry`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use scuttle_schemas::OperationId;
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome, explain_error};
 use scuttle_schemas::teardown::TeardownAccepted;
-use scuttle_schemas::{OperationId, subjects};
 
-use super::wait::wait_for_operations;
+use super::wait::{Awaited, wait_for_operations};
 use crate::client::client_error::ClientError;
 use crate::client::nats_client::Client;
-use crate::client::teardown::{Target, TeardownOptions, format_host, format_target};
+use crate::client::teardown::{
+    Target, TeardownOptions, format_host, format_target, request_teardown,
+};
 use crate::clock;
 use crate::failure::Failure;
 use crate::output::format::{self, Format};
@@ -33,24 +36,45 @@ pub(crate) async fn submit_teardowns(
 ) -> Result<(), Failure> {
     let requests = targets.iter().map(|target| async {
         let request = options.to_request(target);
-        client
-            .request_idempotent::<TeardownAccepted>(subjects::TEARDOWN, &request)
-            .await
+        request_teardown(client, &request).await
     });
     let replies = join_all(requests).await;
-    report_replies(client, format, targets, replies, options.wait).await
+    let waiting = Waiting::from_option(options.wait);
+    report_replies(client, format, targets, replies, waiting).await
 }
 
-/// Waits for the end of the accepted teardowns if `wait` is set, and writes the results: with `-o
-/// jsonl`, each line as soon as its teardown has ended. If any request or operation has failed,
+/// Whether a command waits for the end of operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    No,
+    /// Waits until all operations have ended, or for at most `limit`.
+    UntilEnd {
+        limit: Option<Duration>,
+    },
+}
+
+impl Waiting {
+    /// Returns the value for the option `--wait`.
+    pub(super) fn from_option(wait: bool) -> Self {
+        if wait {
+            Self::UntilEnd { limit: None }
+        } else {
+            Self::No
+        }
+    }
+}
+
+/// Waits for the end of the accepted teardowns if `waiting` says so, and writes the results: with
+/// `-o jsonl`, each line as soon as its teardown has ended. If any request or operation has failed,
 /// returns a failure with the most serious exit code.
 pub(super) async fn report_replies(
     client: &Client,
     format: Format,
     targets: &[Target],
     replies: Vec<Result<TeardownAccepted, ClientError>>,
-    wait: bool,
+    waiting: Waiting,
 ) -> Result<(), Failure> {
+    let wait = waiting != Waiting::No;
     if !replies.is_empty() && replies.iter().all(Result::is_err) {
         return Err(combine_errors(targets, replies));
     }
@@ -74,7 +98,9 @@ pub(super) async fn report_replies(
         }
     }
     let mut ended = BTreeMap::new();
-    if wait && !ids.is_empty() {
+    if let Waiting::UntilEnd { limit } = waiting
+        && !ids.is_empty()
+    {
         let mut on_end = |operation: &OperationRecord| {
             for teardown in teardowns_of(&mut teardowns, operation) {
                 teardown.operation = Some(operation.clone());
@@ -84,7 +110,8 @@ pub(super) async fn report_replies(
             }
             Ok(())
         };
-        ended = wait_for_operations(client, &ids, &mut Progress::new(), &mut on_end).await?;
+        let awaited = Awaited { ids: &ids, limit };
+        ended = wait_for_operations(client, awaited, &mut Progress::new(), &mut on_end).await?;
     }
     let code = worst_exit_code(teardowns.iter().map(exit_code));
     let results = Teardowns { teardowns };

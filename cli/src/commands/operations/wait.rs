@@ -50,6 +50,13 @@ const SIGTERM_EXIT_CODE: u8 = 143;
 /// Called once with each operation that has ended, as soon as that is known.
 pub(super) type OnEnd<'a> = &'a mut dyn FnMut(&OperationRecord) -> Result<(), Failure>;
 
+/// The operations to wait for.
+pub(super) struct Awaited<'a> {
+    pub(super) ids: &'a [OperationId],
+    /// The maximum time to wait. `None` waits until the operations end.
+    pub(super) limit: Option<Duration>,
+}
+
 struct Waiter<'a> {
     client: &'a Client,
     progress: &'a mut Progress,
@@ -74,13 +81,15 @@ struct Waiter<'a> {
 /// - The controller rejects a request, for example because an operation does not exist.
 /// - `on_end` fails.
 /// - A poll gets no reply, and all deadlines passed more than [`DEADLINE_GRACE_MS`] ago.
+/// - The limit of the time to wait has passed.
 /// - The process receives SIGINT (Ctrl-C) or SIGTERM.
-pub(crate) async fn wait_for_operations(
+pub(super) async fn wait_for_operations(
     client: &Client,
-    ids: &[OperationId],
+    awaited: Awaited<'_>,
     progress: &mut Progress,
     on_end: OnEnd<'_>,
 ) -> Result<BTreeMap<OperationId, OperationRecord>, Failure> {
+    let Awaited { ids, limit } = awaited;
     let mut broadcasts = client.subscribe(subjects::OPERATIONS_UPDATED).await?;
     let mut waiter = Waiter {
         client,
@@ -96,6 +105,11 @@ pub(crate) async fn wait_for_operations(
             waiter.progress.freeze();
             report_interrupt(ids);
             return Err(Failure::AlreadyReported(code));
+        }
+        limit = pass(limit) => {
+            waiter.progress.freeze();
+            report_limit(limit, &waiter.open_operations());
+            return Err(Failure::AlreadyReported(5));
         }
     }
     waiter.progress.clear();
@@ -246,13 +260,35 @@ async fn interrupted() -> u8 {
     }
 }
 
+/// Waits until the time has passed, and returns it. Never returns without a limit.
+async fn pass(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
 fn report_interrupt(ids: &[OperationId]) {
+    eprintln!();
+    report_continuing("Stopped waiting", ids);
+}
+
+fn report_limit(limit: Duration, open: &[OperationId]) {
+    let seconds = limit.as_secs();
+    report_continuing(&format!("Not ended within {seconds} s"), open);
+}
+
+/// Prints why the command waits no longer, and how to follow the operations.
+fn report_continuing(reason: &str, ids: &[OperationId]) {
     let teardowns = if ids.len() == 1 {
         "teardown continues"
     } else {
         "teardowns continue"
     };
-    eprintln!("\nStopped waiting; the {teardowns}. To see the progress, run:");
+    eprintln!("{reason}; the {teardowns}. To see the progress, run:");
     for id in ids {
         eprintln!("  scuttle op {id}");
     }

@@ -56,7 +56,7 @@ impl AuditSubject {
             return None;
         }
         let mut subject = Self {
-            action: endpoint.name(),
+            action: endpoint.action(),
             // A user that the headers hide is not one that the server vouches for.
             who: requested_by.unwrap_or_else(|| UNKNOWN_REQUESTER.to_owned()),
             operation: None,
