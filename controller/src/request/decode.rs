@@ -91,6 +91,15 @@ impl<'m> RequestHead<'m> {
                 self.to_teardown(request, requested_by, new_id())
             }
             Endpoint::TeardownHost => {
+                // An empty message, perhaps sent by mistake, must not tear down a whole host.
+                if message.payload.is_empty() {
+                    return Err(DecodeError {
+                        cause: Cause::NotJson,
+                        error: bad_request(
+                            &"the payload is empty: send {} to tear down the whole host",
+                        ),
+                    });
+                }
                 let request: HostTeardownRequest = decode_payload("teardown request", message)?;
                 let host = subjects::host_teardown_token(&message.subject);
                 let host: HostId = host
