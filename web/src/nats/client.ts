@@ -114,12 +114,28 @@ export function toInboxPrefix(user: string | undefined): string | undefined {
 
 /** The name in the user's JWT, which is not verified. */
 export function readUserName(creds: string): string | undefined {
+  const name = readClaims(creds)?.name;
+  return typeof name === 'string' ? name : undefined;
+}
+
+const HOST_TAG = 'host:';
+
+/**
+ * The ids of the hosts in the tags of the user's JWT, which is not verified. An operator who is limited to hosts has such
+ * tags, and the server's permissions enforce the limit.
+ */
+export function readHosts(credentials: Credentials): ReadonlySet<string> {
+  const nats = 'creds' in credentials ? readClaims(credentials.creds)?.nats : undefined;
+  const tags: unknown = (nats as { tags?: unknown } | undefined)?.tags;
+  const texts = Array.isArray(tags) ? tags.filter((tag) => typeof tag === 'string') : [];
+  return new Set(texts.filter((tag) => tag.startsWith(HOST_TAG)).map((tag) => tag.slice(HOST_TAG.length)));
+}
+
+function readClaims(creds: string): { name?: unknown; nats?: unknown } | undefined {
   const claims = /^[\w-]+\.([\w-]+)\.[\w-]+\s*$/m.exec(creds)?.[1];
   if (claims === undefined) return undefined;
   try {
-    const name: unknown = (JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) as { name?: unknown })
-      .name;
-    return typeof name === 'string' ? name : undefined;
+    return JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) as { name?: unknown; nats?: unknown };
   } catch {
     return undefined;
   }
@@ -168,12 +184,17 @@ const DENIED_ACTIONS: Readonly<Record<string, string>> = {
   [CANCEL]: 'cancel operations',
 };
 
+function describeDenied(subject: string): string {
+  const isOfHost = subject.startsWith(`${TEARDOWN}.`);
+  return DENIED_ACTIONS[isOfHost ? TEARDOWN : subject] ?? `send requests on ${subject}`;
+}
+
 function toRequestError(error: unknown, subject: string): RequestError {
   // The NATS client wraps some of these errors in another error, and not others.
   const chain = [error, (error as { cause?: unknown }).cause];
   const is = (kind: new (...args: never[]) => Error) => chain.some((link) => link instanceof kind);
   if (is(errors.PermissionViolationError)) {
-    const action = DENIED_ACTIONS[subject] ?? `send requests on ${subject}`;
+    const action = describeDenied(subject);
     return new RequestError('denied', `This user may not ${action}: viewers can only watch. Sign in as an operator.`);
   }
   if (is(errors.NoRespondersError)) {

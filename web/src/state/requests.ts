@@ -14,7 +14,7 @@ import type {
   TeardownRequest,
 } from '../wire';
 import { formatHost } from '../text/format';
-import { session } from './session';
+import { isOperator, session } from './session';
 import { shardKey } from './swarm';
 
 /** How long an armed button waits for the second click. controls.css has the same time. */
@@ -73,6 +73,9 @@ export function dismissRejection(key: string): void {
   rejections.value = remaining;
 }
 
+/** The subject of a teardown on this host. An operator who is limited to hosts may use only the host's subject. */
+const teardownSubject = (host: string) => (isOperator() ? TEARDOWN : `${TEARDOWN}.${host}`);
+
 /** Tears down one decky. */
 export const requestTeardown = (shard: { host_uuid: string; decky_id: string }) =>
   trackRequest(shardKey(shard), () => sendTeardown({ host_uuid: shard.host_uuid, decky_id: shard.decky_id }));
@@ -85,7 +88,8 @@ export function retryTeardowns(shards: readonly ShardRecord[]): void {
 /** Retries a failed teardown, unless the decky was deployed again since. */
 async function sendRetry(shard: ShardRecord): Promise<void> {
   const { host_uuid, decky_id } = shard;
-  const plan = await sendRequest<TeardownPlan>(connection(), TEARDOWN, { host_uuid, decky_id, dry_run: true });
+  const subject = teardownSubject(host_uuid);
+  const plan = await sendRequest<TeardownPlan>(connection(), subject, { host_uuid, decky_id, dry_run: true });
   const isSame = plan.targets.every(
     (target) => target.state === 'teardown_failed' && target.deployment === shard.deployment,
   );
@@ -97,7 +101,8 @@ async function sendRetry(shard: ShardRecord): Promise<void> {
 export function requestPlan(host: string): Promise<TeardownPlan> {
   const nc = session.value?.nc;
   if (nc === undefined) return Promise.reject(notSignedIn());
-  return sendRequest<TeardownPlan>(nc, TEARDOWN, { host_uuid: host, dry_run: true } satisfies TeardownRequest);
+  const request = { host_uuid: host, dry_run: true } satisfies TeardownRequest;
+  return sendRequest<TeardownPlan>(nc, teardownSubject(host), request);
 }
 
 /** Tears down a whole host as planned. Returns the error `plan_changed` when the plan is out of date. */
@@ -125,7 +130,7 @@ function connection() {
 const notSignedIn = () => new RequestError('disconnected', 'Not signed in.');
 
 async function sendTeardown(body: TeardownRequest): Promise<void> {
-  const accepted = await sendChange<TeardownAccepted>(connection(), TEARDOWN, body);
+  const accepted = await sendChange<TeardownAccepted>(connection(), teardownSubject(body.host_uuid), body);
   myOperations.value = [accepted.operation_id, ...myOperations.value.filter((id) => id !== accepted.operation_id)];
   announcement.value = `Accepted: ${accepted.detail} for ${accepted.decky_id ?? 'all deckies'} on ${formatHost(accepted.host_name, accepted.host_uuid)}.`;
 }

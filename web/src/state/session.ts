@@ -28,6 +28,8 @@ export class Session {
   readonly swarm = new Swarm();
   readonly nc: NatsConnection;
   readonly user: string;
+  /** The ids of the hosts that an operator is limited to. Empty for a viewer and for an operator of all hosts. */
+  readonly hosts: ReadonlySet<string>;
   readonly role = signal<Role>('viewer');
   readonly #connected = signal(true);
   readonly #lastActivity = signal(Date.now());
@@ -43,9 +45,10 @@ export class Session {
   #refreshedAt = Date.now();
   readonly #timer: number;
 
-  constructor(nc: NatsConnection, user: string, role: Role) {
+  constructor(nc: NatsConnection, user: string, role: Role, hosts: ReadonlySet<string>) {
     this.nc = nc;
     this.user = user;
+    this.hosts = hosts;
     this.role.value = role;
     this.#follow('shards', this.swarm.views.shards, logChanges.shards, {
       ...VIEWS.shards,
@@ -190,4 +193,8 @@ export function signOut(reason?: SignInError): void {
 }
 
 /** Whether the user may change things. */
+/** Whether the user may change everything. */
 export const isOperator = () => session.value?.role.value === 'operator';
+
+/** Whether the user may tear down deckies of this host. */
+export const mayTearDown = (host: string) => isOperator() || (session.value?.hosts.has(host) ?? false);

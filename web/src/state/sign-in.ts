@@ -1,7 +1,15 @@
 // Signing in: loads the page's configuration, connects, detects the role and starts the session.
 
 import { batch, signal } from '@preact/signals';
-import { connect, detectRole, SignInError, type Config, type Credentials } from '../nats/client';
+import {
+  connect,
+  detectRole,
+  readHosts,
+  readUserName,
+  SignInError,
+  type Config,
+  type Credentials,
+} from '../nats/client';
 import { clearEvents } from './event-feed';
 import { clearRequests } from './requests';
 import { Session, session, signedOutReason } from './session';
@@ -13,26 +21,16 @@ export async function signIn(credentials: Credentials): Promise<void> {
   const nc = await connect(nats_url.split(','), credentials);
   try {
     const role = await detectRole(nc);
-    const user = 'creds' in credentials ? userNameFromCredentials(credentials.creds) : credentials.user;
+    const user = 'creds' in credentials ? (readUserName(credentials.creds) ?? 'signed in') : credentials.user;
     batch(() => {
       signedOutReason.value = undefined;
       clearRequests();
       clearEvents();
-      session.value = new Session(nc, user, role);
+      session.value = new Session(nc, user, role, readHosts(credentials));
     });
   } catch (error) {
     await nc.close();
     throw error;
-  }
-}
-
-/** Reads the user's name from the JWT in a credentials file. The server vouches for the same name. */
-function userNameFromCredentials(creds: string): string {
-  try {
-    const claims = /BEGIN NATS USER JWT-+\s+([\w-]+)\.([\w-]+)/.exec(creds)?.[2] ?? '';
-    return (JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/'))) as { name?: string }).name ?? 'signed in';
-  } catch {
-    return 'signed in';
   }
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { announcement } from '../state/requests';
 import { hrefTo, route, type PageName } from '../state/route';
 import { now, signOut, type ConnectionState, type Session } from '../state/session';
-import { formatAge, formatNumber, formatTime } from '../text/format';
+import { formatAge, formatCount, formatNumber, formatTime } from '../text/format';
 import { Deckies } from './deckies/deckies';
 import { HostDialog } from './hosts/host-dialog';
 import { Hosts } from './hosts/hosts';
@@ -34,7 +34,7 @@ export function Shell({ session }: { session: Session }) {
             <ConnectionBadge state={session.connectionState.value} />
             <span class="who" title={`Signed in at ${session.nc.getServer()}`}>
               <strong>{session.user}</strong>
-              <small class="muted">{session.role.value}</small>
+              <small class="muted">{describeRole(session)}</small>
             </span>
             <ThemeButton />
             <button type="button" class="button quiet" onClick={() => signOut()}>
@@ -52,6 +52,11 @@ export function Shell({ session }: { session: Session }) {
       </p>
     </div>
   );
+}
+
+function describeRole({ role, hosts }: Session): string {
+  if (role.value === 'operator' || hosts.size === 0) return role.value;
+  return `operator for ${formatCount(hosts.size, 'host', 'hosts')}`;
 }
 
 function skip(event: MouseEvent): void {

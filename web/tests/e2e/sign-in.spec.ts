@@ -80,6 +80,23 @@ test('the page reports that no controller responds, and follows it when it is ba
 test.describe('with credentials files', () => {
   test.use({ withCreds: true });
 
+  test('an operator who is limited to a host has buttons for that host only', async ({ swarm, page }) => {
+    for (const name of ['harbour', 'lighthouse']) await swarm.request('swarm.hosts.enroll', { name });
+    await swarm.addLimitedOperator('bob', 'harbour');
+    await page.goto(`${swarm.page}#/hosts`);
+    await page.getByText('Credentials file').click();
+    await page.locator('input[type=file]').setInputFiles(swarm.creds('bob'));
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await expect(page.locator('.who')).toHaveText('boboperator for 1 host');
+    await expect(page.getByText('lighthouse')).toBeVisible();
+    await expect(page.getByRole('button', { name: /lighthouse/ })).toHaveCount(0);
+    await page.getByRole('button', { name: 'Tear down all of harbour: show the plan' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('button', { name: /^Tear down/ }).click();
+    await dialog.getByRole('button', { name: /^Confirm/ }).click();
+    await expect(page.getByRole('link', { name: 'queued' }).first()).toBeVisible();
+  });
+
   test('a user signs in with each role, and the credentials are kept in memory only', async ({ swarm, page }) => {
     for (const role of ['operator', 'viewer'] as const) {
       await page.goto('about:blank');

@@ -99,9 +99,16 @@ export class Swarm {
     );
   }
 
-  /** The credentials file of an operator or viewer. Only after `startWithCreds`. */
-  creds(user: 'operator' | 'viewer'): string {
+  /** The credentials file of a user. Only after `startWithCreds`. */
+  creds(user: string): string {
     return join(this.dir, `${user}.creds`);
+  }
+
+  /** Adds an operator who may tear down on one host only. Only after `startWithCreds`. */
+  async addLimitedOperator(user: string, host: string): Promise<void> {
+    const limited = ['user', 'add', user, '--role', 'operator', '--host', host, '--out', this.creds(user)];
+    const server = ['--dir', join(this.dir, 'config'), '--nats-url', this.natsUrl];
+    await run(join(binaries, 'scuttle'), [...limited, ...server], { cwd: this.dir });
   }
 
   static async #startServer(

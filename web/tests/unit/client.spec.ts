@@ -2,7 +2,7 @@
 
 import { errors, headers, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
 import { expect, test } from '@playwright/test';
-import { detectRole, readUserName, RequestError, sendChange, toInboxPrefix } from '../../src/nats/client';
+import { detectRole, readHosts, readUserName, RequestError, sendChange, toInboxPrefix } from '../../src/nats/client';
 
 type Reply = object | Error;
 
@@ -103,4 +103,15 @@ test('the name of a user is read from the credentials file', () => {
   const creds = `-----BEGIN NATS USER JWT-----\neyJh.${claims}.c2ln\n------END NATS USER JWT------\n`;
   expect(readUserName(creds)).toBe('alice');
   expect(readUserName('nothing')).toBeUndefined();
+});
+
+test('the hosts of a limited operator are read from the tags of the credentials', () => {
+  const toCreds = (nats: object) => {
+    const claims = btoa(JSON.stringify({ name: 'bob', nats })).replaceAll('=', '');
+    return { creds: `-----BEGIN NATS USER JWT-----\nheader.${claims}.signature\n------END NATS USER JWT------\n` };
+  };
+  expect([...readHosts(toCreds({ tags: ['host:Worker-A', 'team:x', 7, 'host:b'] }))]).toEqual(['Worker-A', 'b']);
+  expect(readHosts(toCreds({})).size).toBe(0);
+  expect(readHosts({ creds: 'nothing' }).size).toBe(0);
+  expect(readHosts({ user: 'bob', password: 'p' }).size).toBe(0);
 });

@@ -12,7 +12,7 @@ import {
   retryTeardowns,
 } from '../../state/requests';
 import { hrefTo } from '../../state/route';
-import { isOperator, session } from '../../state/session';
+import { isOperator, mayTearDown, session } from '../../state/session';
 import { shardKey } from '../../state/swarm';
 import { formatCount, formatNumber } from '../../text/format';
 import { OPERATION_STATES } from '../../text/labels';
@@ -24,7 +24,7 @@ export function TeardownButton({ shard }: { shard: ShardRecord }) {
   if (open !== undefined && shard.state === 'tearing_down') return <Progress operation={open} />;
   const verb = shard.state === 'teardown_failed' ? 'Retry' : 'Tear down';
   return (
-    <ActionSlot requestKey={key}>
+    <ActionSlot requestKey={key} host={shard.host_uuid}>
       <ArmedButton
         requestKey={key}
         verb={verb}
@@ -72,7 +72,7 @@ interface RetryButtonProps {
 export function RetryButton({ shards, where }: RetryButtonProps) {
   const failed = shards.filter((shard) => shard.state === 'teardown_failed');
   const [first] = failed;
-  if (first === undefined || !isOperator()) return null;
+  if (first === undefined || !mayTearDown(first.host_uuid)) return null;
   const rejected = failed.map(shardKey).find((key) => rejections.value.has(key));
   return (
     <span class="action">
@@ -104,9 +104,16 @@ function RejectionNote({ requestKey, text }: { requestKey: string; text: string 
   );
 }
 
+interface ActionSlotProps {
+  requestKey: string;
+  /** The host of a teardown. Without a host, the button is for operators of all hosts. */
+  host?: string;
+  children: ComponentChildren;
+}
+
 /** Holds a button. Shows that its request is pending or was rejected, and nothing to users who may not send it. */
-export function ActionSlot({ requestKey, children }: { requestKey: string; children: ComponentChildren }) {
-  if (!isOperator()) return null;
+export function ActionSlot({ requestKey, host, children }: ActionSlotProps) {
+  if (!(host === undefined ? isOperator() : mayTearDown(host))) return null;
   if (pendingRequests.value.has(requestKey)) {
     return (
       <span class="progress" role="status">

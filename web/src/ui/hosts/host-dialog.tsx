@@ -4,7 +4,7 @@ import { signal, useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { RequestError } from '../../nats/client';
 import { disarm, dismissRejection, pendingRequests, requestHostTeardown, requestPlan } from '../../state/requests';
-import { session } from '../../state/session';
+import { mayTearDown, session } from '../../state/session';
 import { formatCount } from '../../text/format';
 import { SHARD_RANK, SHARD_STATES } from '../../text/labels';
 import type { HostRecord, TeardownPlan } from '../../wire';
@@ -18,14 +18,20 @@ const dialogHost = signal<HostRecord | undefined>(undefined);
 export function HostTeardownButton({ host }: { host: HostRecord }) {
   const open = session.value?.swarm.openHostOperations.value.get(host.host_uuid);
   if (open !== undefined) return <Progress operation={open} />;
-  if (pendingRequests.value.has(host.host_uuid)) return <ActionSlot requestKey={host.host_uuid}>{null}</ActionSlot>;
-  if (session.value?.role.value !== 'operator') return null;
+  if (pendingRequests.value.has(host.host_uuid)) {
+    return (
+      <ActionSlot requestKey={host.host_uuid} host={host.host_uuid}>
+        {null}
+      </ActionSlot>
+    );
+  }
+  if (!mayTearDown(host.host_uuid)) return null;
   return (
     <button
       type="button"
       class="button danger ghost"
       aria-label={`Tear down all of ${host.name}: show the plan`}
-      disabled={session.value.connectionState.value === 'disconnected'}
+      disabled={session.value?.connectionState.value === 'disconnected'}
       onClick={() => (dialogHost.value = host)}
     >
       Tear down…
@@ -142,7 +148,7 @@ function Dialog({ host }: { host: HostRecord }) {
           </button>
         )}
         {plan.value !== undefined && !isProtected && (
-          <ActionSlot requestKey={key}>
+          <ActionSlot requestKey={key} host={key}>
             <ArmedButton
               requestKey={key}
               verb={total === 0 ? 'Tear down' : `Tear down ${formatCount(total, 'decky', 'deckies')}`}
