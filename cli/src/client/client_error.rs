@@ -124,13 +124,18 @@ fn describe_denied(user: &str, subject: &str, may_read: bool) -> String {
         subjects::OPERATIONS_LIST | subjects::OPERATIONS_GET => "list operations",
         subject => return format!("{user} may not publish on {subject}"),
     };
-    let may_read = if may_read { " may read, but" } else { "" };
+    let reader = match subject {
+        _ if !may_read => "",
+        // A limited operator gets `OtherHost` instead.
+        subjects::TEARDOWN => " is a viewer and",
+        _ => " may read, but",
+    };
     let role = if subjects::CHANGE_REQUESTS.contains(&subject) {
         "an operator"
     } else {
         "an operator or a viewer"
     };
-    format!("{user}{may_read} cannot {action}; use the credentials of {role} (--creds FILE)")
+    format!("{user}{reader} cannot {action}; use the credentials of {role} (--creds FILE)")
 }
 
 fn describe_timeout(subject: &str) -> String {

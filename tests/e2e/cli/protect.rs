@@ -78,6 +78,6 @@ async fn a_target_that_does_not_exist_is_not_protected_and_a_viewer_may_not_prot
     }
     let viewer = Cli::with_role(&cluster, Role::Viewer)?;
     let denied = viewer.run(&["protect", "worker-a"]).await?;
-    denied.expect_failure(4, &["is a viewer and cannot protect deckies"])?;
+    denied.expect_failure(4, &["viewer may read, but cannot protect deckies"])?;
     Ok(())
 }

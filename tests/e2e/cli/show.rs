@@ -221,7 +221,7 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
     viewer
         .run(&arguments)
         .await?
-        .expect_failure(4, &["viewer may read, but cannot tear down", "--creds"])?;
+        .expect_failure(4, &["viewer is a viewer and cannot tear down", "--creds"])?;
     cluster.controllers[0].kill().await?;
     for arguments in [&["hosts"] as &[&str], &arguments] {
         cli.run(arguments)
